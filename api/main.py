@@ -1,0 +1,86 @@
+"""Composition root of the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+from api import errors
+from api.envelope import Envelope
+from api.routes import events, health, internal, jobs, keys, models
+from api.service.secret import write_private
+from api.services import Services
+from api.settings import Settings
+from api.store.migrate import migrate
+from rlhf_service.launching import JobLauncher
+
+log = logging.getLogger("rlhf.api")
+
+WEB = Path(__file__).parent / "web"
+
+
+def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastAPI:
+    """The application. Without a launcher, the one of the Ray cluster at `settings.ray_address`."""
+    services = Services.build(settings, launcher or ray_launcher(settings))
+    app = FastAPI(
+        title="rlhf-service",
+        description="Reinforcement learning from human feedback as a service.",
+        lifespan=lifespan,
+        docs_url=None,  # it would load its scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.services = services
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    errors.install(app)
+    for routes in (jobs, events, models, keys, internal, health):
+        app.include_router(routes.router)
+    app.mount("/web", StaticFiles(directory=WEB), name="web")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(WEB / "index.html")
+
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Bring the schema up to date, make the first key, run the loops; the reverse at the end."""
+    services: Services = app.state.services
+    settings = services.settings
+    if settings.migrate or (settings.migrate is None and services.database.is_sqlite):
+        await migrate(services.database)
+    await offer_first_key(services)
+    loops = [asyncio.create_task(services.reconciler.run())] if settings.reconcile else []
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await loop
+        await services.close()
+
+
+async def offer_first_key(services: Services) -> None:
+    """A fresh installation has a key to begin with: in a file that only this user can read."""
+    secret = await services.keys.ensure_first(services.settings)
+    if secret is not None and services.settings.bootstrap_key is None:
+        path = services.settings.control / "first-api-key"
+        path.unlink(missing_ok=True)
+        write_private(path, secret + "\n")
+        log.warning("the first API key is in %s; keep it elsewhere and delete the file", path)
+
+
+def ray_launcher(settings: Settings) -> JobLauncher:
+    """The launcher of a Ray cluster. Ray is imported here and nowhere else."""
+    from cluster.launcher import RayJobLauncher
+
+    return RayJobLauncher(settings.ray_address)

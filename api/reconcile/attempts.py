@@ -1,0 +1,55 @@
+"""Attempts: opening one, submitting it, closing it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.service.secret import attempt_token, digest
+from api.settings import Settings
+from api.store.tables import AttemptRow, JobRow
+from api.store.types import now
+from rlhf_service.launching import LaunchRequest, submission_id
+from rlhf_service.spec import JobSpec
+from rlhf_service.storage import JobFolder, write_atomically
+
+
+async def open_attempt(session: AsyncSession, job: JobRow, secret: bytes) -> AttemptRow:
+    """The job's next attempt, not submitted yet. The job is locked by the caller."""
+    job.attempt += 1
+    attempt = AttemptRow(
+        job_id=job.id,
+        number=job.attempt,
+        submission_id=submission_id(job.id, job.attempt),
+        token_sha256=digest(attempt_token(secret, job.id, job.attempt)),
+        created_at=now(),
+        refusals=0,
+    )
+    session.add(attempt)
+    await session.flush()
+    return attempt
+
+
+def launch_request(job: JobRow, settings: Settings, secret: bytes) -> LaunchRequest:
+    """The submission of the job's newest attempt; the same however often it is asked for."""
+    return LaunchRequest(
+        job_id=job.id,
+        attempt=job.attempt,
+        job_name=job.name,
+        storage=str(settings.folder(job.id).root),
+        events_url=settings.events_url(job.id),
+        events_token=attempt_token(secret, job.id, job.attempt),
+    )
+
+
+async def prepare_folder(job: JobRow, folder: JobFolder) -> None:
+    """Put the specification where the driver reads it, and take away an old request to stop."""
+    spec = JobSpec.model_validate(job.spec).model_dump_json(indent=2)
+
+    def prepare() -> None:
+        folder.events.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder.spec, spec)
+        folder.stop_flag.unlink(missing_ok=True)
+
+    await asyncio.to_thread(prepare)

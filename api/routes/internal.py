@@ -1,0 +1,18 @@
+"""`/v1/internal`: what drivers call."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.deps import BearerToken, JobId, ServicesDep
+from api.schemas import EventBatch, EventReceipt
+
+router = APIRouter(prefix="/v1/internal", tags=["internal"])
+
+
+@router.post("/jobs/{job_id}/events")
+async def post_events(
+    job_id: JobId, batch: EventBatch, token: BearerToken, parts: ServicesDep
+) -> EventReceipt:
+    """Store a driver's events, each once however often it is posted."""
+    return await parts.events.post(job_id, token, batch)

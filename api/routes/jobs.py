@@ -1,0 +1,95 @@
+"""`/v1/jobs`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from api.deps import JobId, Limit, ServicesDep, SignedIn
+from api.schemas import JobView, LogsView, Page
+from api.service.faults import BadParameter
+from rlhf_service.job import JobStatus
+from rlhf_service.spec import JobSpec
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[SignedIn])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Sending the same key and body again answers with the first request's job.",
+    ),
+]
+
+
+@router.post("", status_code=201)
+async def submit_job(
+    spec: JobSpec, parts: ServicesDep, response: Response, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """Check a job and queue it. 200 instead of 201 when this key made it before."""
+    accepted = await parts.jobs.submit(spec, idempotency_key)
+    if not accepted.created:
+        response.status_code = 200
+    response.headers["location"] = accepted.job.links.self
+    return accepted.job
+
+
+@router.get("")
+async def list_jobs(
+    parts: ServicesDep,
+    after: Annotated[str | None, Query(description="Only jobs older than this one.")] = None,
+    limit: Limit = 20,
+    status: Annotated[list[JobStatus] | None, Query(description="Only in these.")] = None,
+    label: Annotated[list[str] | None, Query(description="Only with this `key=value`.")] = None,
+) -> Page[JobView]:
+    """Newest first."""
+    return await parts.jobs.page(after, limit, status or [], parse_labels(label or []))
+
+
+@router.get("/{job_id}")
+async def get_job(job_id: JobId, parts: ServicesDep) -> JobView:
+    """One job."""
+    return await parts.jobs.get(job_id)
+
+
+@router.post("/{job_id}/cancel")
+async def cancel_job(job_id: JobId, parts: ServicesDep) -> JobView:
+    """Stop it for good. It is `cancelled` once nothing of it is left on the cluster."""
+    return await parts.jobs.cancel(job_id)
+
+
+@router.post("/{job_id}/pause")
+async def pause_job(job_id: JobId, parts: ServicesDep) -> JobView:
+    """Checkpoint and let go of the cluster."""
+    return await parts.jobs.pause(job_id)
+
+
+@router.post("/{job_id}/resume")
+async def resume_job(job_id: JobId, parts: ServicesDep) -> JobView:
+    """Queue a paused job; it goes on from its checkpoint."""
+    return await parts.jobs.resume(job_id)
+
+
+@router.get("/{job_id}/logs")
+async def get_logs(
+    job_id: JobId,
+    parts: ServicesDep,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=10**6, description="The newest when absent.")
+    ] = None,
+) -> LogsView:
+    """What the driver printed."""
+    return await parts.jobs.logs(job_id, attempt)
+
+
+def parse_labels(texts: list[str]) -> dict[str, str]:
+    """`key=value` each."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise BadParameter(f"{text!r} is not of the form key=value", "label")
+        found[key] = value
+    return found

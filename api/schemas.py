@@ -1,0 +1,214 @@
+"""What the API answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from rlhf_service.events import EventRecord, Sample
+from rlhf_service.job import JobStatus, StopReason
+from rlhf_service.reports import StepReport
+from rlhf_service.spec import JobSpec
+
+Item = TypeVar("Item")
+
+
+class View(BaseModel):
+    """Base of every answer. The docstring under a field is its description in the schema."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Page(View, Generic[Item]):
+    """A part of a list. The next part: the same request with `after` = `last_id`."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+    @classmethod
+    def of(cls, found: Sequence[Item], limit: int, key: Callable[[Item], str]) -> Page[Item]:
+        """From up to `limit` + 1 items: one too many tells that there are more."""
+        data = list(found[:limit])
+        return cls(
+            data=data,
+            has_more=len(found) > limit,
+            first_id=key(data[0]) if data else None,
+            last_id=key(data[-1]) if data else None,
+        )
+
+
+class Progress(View):
+    """How far the current stage is."""
+
+    stage: str | None
+    """Null before the first stage starts."""
+    step: int
+    steps: int
+    """Planned steps of the stage."""
+    eta_seconds: float | None
+    """Until this stage ends, at the pace of its last steps; null when unknown or not running."""
+    metrics: dict[str, Any] | None
+    """The newest step's report."""
+
+
+class AttemptView(View):
+    """One submission to the cluster."""
+
+    number: int
+    submission_id: str
+    created_at: datetime
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    outcome: str | None
+
+
+class JobLinks(View):
+    """Where to go on."""
+
+    self: str
+    events: str
+    stream: str
+    metrics: str
+    samples: str
+    logs: str
+
+
+class JobView(View):
+    """A job as its owner sees it."""
+
+    id: str
+    object: Literal["job"] = "job"
+    name: str
+    status: JobStatus
+    reason: StopReason | None
+    """Why it stopped; null until then."""
+    message: str
+    """What it waits for, or what went wrong, in words."""
+    progress: Progress
+    attempts: list[AttemptView]
+    labels: dict[str, str]
+    created_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    last_seq: int
+    """Number of the newest event."""
+    result: dict[str, Any] | None
+    """The completion record of a job that succeeded."""
+    spec: JobSpec
+    links: JobLinks
+
+
+class StepPoint(View):
+    """The newest report of one step."""
+
+    stage: str
+    step: int
+    steps: int
+    replayed: bool
+    created_at: datetime
+    report: StepReport
+
+
+class SampleSet(View):
+    """Responses drawn at one step, for people to read."""
+
+    seq: int
+    stage: str
+    step: int
+    kind: Literal["samples", "evaluation"]
+    created_at: datetime
+    mean: float | None
+    """Mean score, for an evaluation."""
+    samples: tuple[Sample, ...]
+
+
+class Metrics(View):
+    """Every step's newest report, in order."""
+
+    object: Literal["list"] = "list"
+    data: list[StepPoint]
+
+
+class LogsView(View):
+    """What the driver of one attempt printed."""
+
+    job_id: str
+    attempt: int
+    text: str
+
+
+class StageModelView(View):
+    """A model that one stage left."""
+
+    stage: str
+    type: str
+    path: str
+
+
+class ModelView(View):
+    """The model that a job was for. Its id is the job's."""
+
+    id: str
+    object: Literal["model"] = "model"
+    name: str
+    path: str
+    created_at: datetime
+    stages: list[StageModelView]
+
+
+class EventBatch(BaseModel):
+    """What a driver posts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[EventRecord] = Field(max_length=2000)
+
+
+class EventReceipt(View):
+    """What became of a batch."""
+
+    accepted: int
+    """Events that were new."""
+    last: dict[str, int]
+    """Newest producer_seq stored of each producer in the batch."""
+
+
+class KeyRequest(BaseModel):
+    """A new API key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "key"
+
+
+class KeyView(View):
+    """An API key without its secret."""
+
+    id: str
+    object: Literal["api_key"] = "api_key"
+    name: str
+    prefix: str
+    scopes: list[str]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class NewKeyView(KeyView):
+    """An API key with its secret, which is shown this once."""
+
+    secret: str
+
+
+class Readiness(View):
+    """Whether this replica can do its work."""
+
+    ready: bool
+    checks: dict[str, str]
+    """`ok`, or what is wrong. The cluster's state is told but does not count."""

@@ -1,0 +1,95 @@
+"""What must hold before a job is accepted. Every refusal names the field and the remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from api.service.cluster import Cluster
+from rlhf_service.data.check import check_data
+from rlhf_service.errors import DataError, LauncherError, ModelError, SpecError
+from rlhf_service.launching import Capacity
+from rlhf_service.models.check import check_model_folders
+from rlhf_service.spec import DataSpec, FolderModel, JobSpec, ScratchModel
+
+
+async def check_submission(spec: JobSpec, roots: Sequence[Path], cluster: Cluster) -> str:
+    """Raises a UserError, or returns a note on what could not be checked (usually empty)."""
+    await asyncio.to_thread(check_files, spec, roots)
+    try:
+        capacity = await cluster.capacity()
+    except LauncherError as fault:
+        return f"resources not checked: {fault}"
+    check_resources(spec, capacity)
+    return ""
+
+
+def check_files(spec: JobSpec, roots: Sequence[Path]) -> None:
+    """Data and model folders are inside `roots`, exist and are what they should be."""
+    check_paths(spec, roots)
+    check_data(spec)
+    check_model_folders(spec)
+
+
+def check_paths(spec: JobSpec, roots: Sequence[Path]) -> None:
+    """Whether a path exists outside `roots` is not told. Raises DataError or ModelError."""
+    allowed = [os.path.realpath(root) for root in roots]
+    for field, path, kind in paths_of(spec, ""):
+        if not os.path.isabs(path):
+            raise kind(f"{path!r} is not absolute; write the whole path", field)
+        real = Path(os.path.realpath(path))
+        if not any(real.is_relative_to(root) for root in allowed):
+            raise kind(
+                f"{path} is outside the folders that jobs may read ({', '.join(map(str, roots))}); "
+                "move it there, or have its folder added to RLHF_DATA_ROOTS",
+                field,
+            )
+
+
+def paths_of(
+    value: object, field: str
+) -> Iterator[tuple[str, str, type[DataError] | type[ModelError]]]:
+    """Every file or folder that a specification names: dotted field, path, its error."""
+    if isinstance(value, DataSpec):
+        yield f"{field}.path", value.path, DataError
+    elif isinstance(value, FolderModel):
+        yield f"{field}.path", value.path, ModelError
+    elif isinstance(value, ScratchModel) and value.tokenizer is not None:
+        yield f"{field}.tokenizer", value.tokenizer, ModelError
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from paths_of(getattr(value, name), f"{field}.{name}" if field else name)
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from paths_of(item, f"{field}[{index}]")
+
+
+def demand(spec: JobSpec) -> Capacity:
+    """CPUs and GPUs that the job reserves: its learners, and its pools when a stage uses them."""
+    learner, pools = spec.resources.learner, (spec.resources.rollout, spec.resources.reward)
+    cpus = learner.num_workers * learner.cpus_per_worker
+    gpus = learner.num_workers * learner.gpus_per_worker
+    if spec.needs_pools:
+        cpus += sum(pool.num_actors * pool.cpus_per_actor for pool in pools)
+        gpus += sum(pool.num_actors * pool.gpus_per_actor for pool in pools)
+    return Capacity(cpus, gpus)
+
+
+def check_resources(spec: JobSpec, capacity: Capacity) -> None:
+    """The job would fit on the empty cluster. Raises SpecError."""
+    asked, learner = demand(spec), spec.resources.learner
+    for noun, total, has, ours in (
+        ("CPUs", asked.cpus, capacity.cpus, learner.num_workers * learner.cpus_per_worker),
+        ("GPUs", asked.gpus, capacity.gpus, learner.num_workers * learner.gpus_per_worker),
+    ):
+        if total <= has:
+            continue
+        if ours > has or not spec.needs_pools:
+            field, remedy = "resources.learner.num_workers", "lower it, or reserve less per worker"
+        else:
+            field, remedy = "resources.rollout.num_actors", "ask for fewer or smaller actors"
+        raise SpecError(f"the job needs {total:g} {noun}; the cluster has {has:g}: {remedy}", field)

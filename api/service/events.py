@@ -1,0 +1,134 @@
+"""A job's log: posting to it and reading it."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from api.schemas import EventBatch, EventReceipt, Metrics, Page, SampleSet, StepPoint
+from api.service.faults import BadParameter, NotFound, NotSignedIn
+from api.service.ingest import take_in
+from api.service.secret import digest
+from api.service.signals import Signals
+from api.store.database import Database
+from api.store.events import (
+    CONTROL,
+    events_after,
+    events_of_type,
+    last_of_producers,
+    stored_event,
+)
+from api.store.jobs import find_job, lock_job
+from api.store.tables import AttemptRow
+from rlhf_service.events import (
+    EvaluationCompleted,
+    EventRecord,
+    SamplesDrawn,
+    StatusChanged,
+    StepCompleted,
+    StoredEvent,
+)
+
+MOST = 2**31 - 1
+"""Largest attempt and producer_seq that every database can count to."""
+
+
+class Events:
+    """What the routes under `/v1/jobs/{id}/events` and `/v1/internal` call."""
+
+    def __init__(self, database: Database, signals: Signals) -> None:
+        self.database = database
+        self.signals = signals
+
+    async def post(self, job_id: str, token: str, batch: EventBatch) -> EventReceipt:
+        """Store a driver's events. Any attempt's token of the job will do: late news is history."""
+        async with self.database.read() as session:
+            holder = select(AttemptRow.number).where(
+                AttemptRow.job_id == job_id, AttemptRow.token_sha256 == digest(token)
+            )
+            if await session.scalar(holder) is None:
+                raise NotSignedIn("this token is not of an attempt of this job")
+        for index, record in enumerate(batch.events):
+            check_record(job_id, record, f"events[{index}]")
+        async with self.database.write() as session:
+            job = await lock_job(session, job_id)
+            if job is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            accepted = await take_in(session, job, batch.events)
+            await session.flush()
+            producers = [record.producer for record in batch.events]
+            last = await last_of_producers(session, job_id, producers)
+        if accepted:
+            self.signals.notify(job_id)
+        if any(record.event.type == "job_stopped" for record in batch.events):
+            self.signals.work.set()
+        return EventReceipt(accepted=accepted, last=last)
+
+    async def page(self, job_id: str, after: int, limit: int) -> Page[StoredEvent]:
+        """Up to `limit` entries with seq > `after`, in order."""
+        async with self.database.read() as session:
+            if await find_job(session, job_id) is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            rows = await events_after(session, job_id, after, limit + 1)
+        return Page[StoredEvent].of(
+            [stored_event(row) for row in rows], limit, lambda event: str(event.seq)
+        )
+
+    async def metrics(self, job_id: str, stage: str | None) -> Metrics:
+        """The newest report of each step: the newest attempt's, and its newest of those."""
+        async with self.database.read() as session:
+            if await find_job(session, job_id) is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            rows = await events_of_type(session, job_id, "step")
+        newest: dict[tuple[str, int], StepPoint] = {}
+        order: dict[str, int] = {}
+        for row in rows:
+            event = stored_event(row).event
+            assert isinstance(event, StepCompleted)
+            if stage in (None, event.stage):
+                order.setdefault(event.stage, len(order))
+                newest[event.stage, event.step] = StepPoint(
+                    stage=event.stage,
+                    step=event.step,
+                    steps=event.steps,
+                    replayed=event.replayed,
+                    created_at=row.created_at,
+                    report=event.report,
+                )
+        points = sorted(newest.values(), key=lambda point: (order[point.stage], point.step))
+        return Metrics(data=points)
+
+    async def samples(self, job_id: str, after: int, limit: int) -> Page[SampleSet]:
+        """Responses shown during the job, in order."""
+        async with self.database.read() as session:
+            if await find_job(session, job_id) is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            kinds = ("samples", "evaluation")
+            rows = await events_after(session, job_id, after, limit + 1, kinds)
+        sets = [sample_set(stored_event(row)) for row in rows]
+        return Page[SampleSet].of(sets, limit, lambda found: str(found.seq))
+
+
+def check_record(job_id: str, record: EventRecord, where: str) -> None:
+    """Refuse what a driver has no business to say. Raises BadParameter."""
+    if record.job_id != job_id:
+        raise BadParameter(f"is of job {record.job_id!r}, not {job_id!r}", f"{where}.job_id")
+    if record.producer == CONTROL or record.attempt == 0:
+        raise BadParameter("only the control plane itself speaks as attempt 0", f"{where}.attempt")
+    if record.attempt > MOST or record.producer_seq > MOST:
+        raise BadParameter(f"counts beyond {MOST}", f"{where}.producer_seq")
+    if isinstance(record.event, StatusChanged):
+        raise BadParameter("the status is the control plane's to say", f"{where}.event.type")
+
+
+def sample_set(stored: StoredEvent) -> SampleSet:
+    event = stored.event
+    assert isinstance(event, SamplesDrawn | EvaluationCompleted)
+    return SampleSet(
+        seq=stored.seq,
+        stage=event.stage,
+        step=event.step,
+        kind=event.type,
+        created_at=stored.created_at,
+        mean=event.mean if isinstance(event, EvaluationCompleted) else None,
+        samples=event.samples,
+    )

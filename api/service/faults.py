@@ -1,0 +1,53 @@
+"""What a request can be told when it is not done. Each carries its HTTP status and a code."""
+
+from __future__ import annotations
+
+from rlhf_service.errors import RlhfError
+
+
+class Fault(RlhfError):
+    """A refusal with an HTTP status. `param` names the field or parameter it is about."""
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class BadParameter(Fault):
+    """A parameter has no usable value."""
+
+    status, code = 400, "invalid_parameter"
+
+
+class NotSignedIn(Fault):
+    """No key, or not a valid one."""
+
+    status, code = 401, "unauthenticated"
+
+
+class NotFound(Fault):
+    """No such thing, or not yours."""
+
+    status, code = 404, "not_found"
+
+
+class Conflict(Fault):
+    """The thing's state does not allow it."""
+
+    status, code = 409, "conflict"
+
+
+class IdempotencyConflict(Fault):
+    """One Idempotency-Key, two different bodies."""
+
+    status, code = 409, "idempotency_key_reused"
+
+
+class ClusterUnreachable(Fault):
+    """The cluster does not answer; trying again later may help."""
+
+    status, code = 503, "cluster_unreachable"

@@ -1,0 +1,223 @@
+"""Jobs: accepting them, reading them, and asking them to stop or go on."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.schemas import JobView, LogsView, Page
+from api.service.admission import check_submission, demand
+from api.service.cluster import Cluster
+from api.service.faults import (
+    BadParameter,
+    ClusterUnreachable,
+    Conflict,
+    IdempotencyConflict,
+    NotFound,
+)
+from api.service.signals import Signals
+from api.service.views import job_view
+from api.settings import Settings
+from api.store.database import Database
+from api.store.jobs import find_attempt, find_job, list_attempts, lock_job, page_jobs
+from api.store.moves import move, open_job
+from api.store.tables import IdempotencyRow, JobRow, LabelRow
+from api.store.types import now
+from rlhf_service.errors import LauncherError
+from rlhf_service.job import JobStatus, StopReason, can_move
+from rlhf_service.spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A submitted job. `created` is False when the request had been made before."""
+
+    job: JobView
+    created: bool
+
+
+class Jobs:
+    """What the routes under `/v1/jobs` call. One transaction for each request."""
+
+    def __init__(
+        self, database: Database, cluster: Cluster, signals: Signals, settings: Settings
+    ) -> None:
+        self.database = database
+        self.cluster = cluster
+        self.signals = signals
+        self.settings = settings
+
+    async def submit(self, spec: JobSpec, key: str | None) -> Accepted:
+        """Check and queue a job. Raises UserError when it could not run, and stores nothing."""
+        body = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+        if key is not None and (job_id := await self._earlier(key, body)):
+            return Accepted(await self.get(job_id), created=False)
+        note = await check_submission(spec, self.settings.roots, self.cluster)
+        try:
+            async with self.database.write() as session:
+                job = await self._insert(session, spec, note)
+                if key is not None:
+                    row = IdempotencyRow(key=key, body_sha256=body, job_id=job.id, created_at=now())
+                    session.add(row)
+                    await session.flush()
+        except IntegrityError:
+            # The same key was committed in between; that request's job is the answer to both.
+            if key is not None and (job_id := await self._earlier(key, body)):
+                return Accepted(await self.get(job_id), created=False)
+            raise
+        self.signals.work.set()
+        return Accepted(job_view(job, []), created=True)
+
+    async def get(self, job_id: str) -> JobView:
+        async with self.database.read() as session:
+            job = await find_job(session, job_id)
+            if job is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            return job_view(job, await list_attempts(session, [job_id]))
+
+    async def page(
+        self,
+        after: str | None,
+        limit: int,
+        statuses: Sequence[JobStatus],
+        labels: Mapping[str, str],
+    ) -> Page[JobView]:
+        """Newest first."""
+        async with self.database.read() as session:
+            cursor = None if after is None else await find_job(session, after)
+            if after is not None and cursor is None:
+                raise BadParameter(f"there is no job {after!r} to list after", "after")
+            jobs = await page_jobs(
+                session,
+                before=None if cursor is None else cursor.number,
+                limit=limit + 1,
+                statuses=statuses,
+                labels=labels,
+            )
+            attempts = await list_attempts(session, [job.id for job in jobs])
+        return Page[JobView].of(
+            [job_view(job, attempts) for job in jobs], limit, lambda job: job.id
+        )
+
+    async def cancel(self, job_id: str) -> JobView:
+        """Ask it to stop for good. Asking again changes nothing."""
+        async with self.database.write() as session:
+            job = await self._lock(session, job_id)
+            status = JobStatus(job.status)
+            if status in (JobStatus.CANCELLING, JobStatus.CANCELLED):
+                pass
+            elif status.is_terminal:
+                raise Conflict(f"the job has {status}; there is nothing to cancel")
+            elif status.holds_resources:
+                await move(session, job, JobStatus.CANCELLING, message="asked to stop")
+            else:
+                await move(session, job, JobStatus.CANCELLED, reason=StopReason.CANCELLED_BY_USER)
+        return await self._changed(job_id)
+
+    async def pause(self, job_id: str) -> JobView:
+        """Ask it to checkpoint and let go of the cluster. Asking again changes nothing."""
+        async with self.database.write() as session:
+            job = await self._lock(session, job_id)
+            status = JobStatus(job.status)
+            if status in (JobStatus.PAUSING, JobStatus.PAUSED):
+                pass
+            elif can_move(status, JobStatus.PAUSED):
+                await move(session, job, JobStatus.PAUSED)
+            elif can_move(status, JobStatus.PAUSING):
+                await move(session, job, JobStatus.PAUSING, message="asked to checkpoint and stop")
+            else:
+                raise Conflict(f"the job is {status}; it cannot be paused")
+        return await self._changed(job_id)
+
+    async def resume(self, job_id: str) -> JobView:
+        """Queue a paused job again. A job that already goes on stays as it is."""
+        async with self.database.write() as session:
+            job = await self._lock(session, job_id)
+            status = JobStatus(job.status)
+            if status is JobStatus.PAUSED:
+                await move(session, job, JobStatus.QUEUED, message="resumed")
+            elif status is JobStatus.PAUSING:
+                raise Conflict("the job is still pausing; resume it once it is paused")
+            elif status.is_terminal or status is JobStatus.CANCELLING:
+                raise Conflict(f"the job is {status}; it cannot be resumed")
+        return await self._changed(job_id)
+
+    async def logs(self, job_id: str, number: int | None) -> LogsView:
+        """What the driver of an attempt printed; the newest attempt's when `number` is None."""
+        async with self.database.read() as session:
+            job = await find_job(session, job_id)
+            if job is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            attempt = await find_attempt(session, job_id, number or job.attempt)
+        if attempt is None:
+            if number is not None:
+                raise NotFound(f"job {job_id} has no attempt {number}", "attempt")
+            return LogsView(job_id=job_id, attempt=0, text="")
+        try:
+            text = await self.cluster.logs(attempt.submission_id)
+        except LauncherError as fault:
+            raise ClusterUnreachable(f"the cluster does not give the log: {fault}") from fault
+        return LogsView(job_id=job_id, attempt=attempt.number, text=text)
+
+    async def _insert(self, session: AsyncSession, spec: JobSpec, note: str) -> JobRow:
+        needs, moment = demand(spec), now()
+        job = JobRow(
+            id=new_job_id(),
+            name=spec.name,
+            spec=spec.model_dump(mode="json"),
+            cpus=needs.cpus,
+            gpus=needs.gpus,
+            status=JobStatus.VALIDATING,
+            message="",
+            version=1,
+            attempt=0,
+            deaths=0,
+            last_seq=0,
+            control_seq=0,
+            step=0,
+            steps=0,
+            created_at=moment,
+            updated_at=moment,
+        )
+        session.add(job)
+        await session.flush()
+        session.add_all(
+            LabelRow(job_id=job.id, key=key, value=value) for key, value in spec.labels.items()
+        )
+        await open_job(session, job)
+        await move(session, job, JobStatus.QUEUED, message=note)
+        return job
+
+    async def _earlier(self, key: str, body: str) -> str | None:
+        """The job that this key made before. Raises IdempotencyConflict."""
+        async with self.database.read() as session:
+            row = await session.get(IdempotencyRow, key)
+        if row is not None and row.body_sha256 != body:
+            raise IdempotencyConflict(
+                f"Idempotency-Key {key!r} was used for another body (job {row.job_id}); "
+                "use a new key for a new job",
+                "Idempotency-Key",
+            )
+        return None if row is None else row.job_id
+
+    async def _lock(self, session: AsyncSession, job_id: str) -> JobRow:
+        job = await lock_job(session, job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id!r}")
+        return job
+
+    async def _changed(self, job_id: str) -> JobView:
+        self.signals.notify(job_id)
+        self.signals.work.set()
+        return await self.get(job_id)
+
+
+def new_job_id() -> str:
+    """`job-` + milliseconds + randomness, lower-case hex: sorts by time, fits a Kubernetes name."""
+    return f"job-{int(time.time() * 1000):011x}{secrets.token_hex(4)}"

@@ -1,0 +1,56 @@
+"""Everything a request may need, made once for each application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api.reconcile.loop import Reconciler
+from api.service.cluster import Cluster
+from api.service.events import Events
+from api.service.jobs import Jobs
+from api.service.keys import Keys
+from api.service.models import Models
+from api.service.secret import server_secret
+from api.service.signals import Signals
+from api.service.stream import Streams
+from api.settings import Settings
+from api.store.database import Database
+from rlhf_service.launching import JobLauncher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The application's parts."""
+
+    settings: Settings
+    database: Database
+    cluster: Cluster
+    jobs: Jobs
+    events: Events
+    streams: Streams
+    models: Models
+    keys: Keys
+    reconciler: Reconciler
+
+    @classmethod
+    def build(cls, settings: Settings, launcher: JobLauncher) -> Services:
+        for folder in (settings.storage / "jobs", settings.storage / "data"):
+            folder.mkdir(parents=True, exist_ok=True)
+        secret = server_secret(settings)
+        database, signals = Database(settings.database), Signals()
+        cluster = Cluster(launcher, settings.launcher_timeout)
+        return cls(
+            settings=settings,
+            database=database,
+            cluster=cluster,
+            jobs=Jobs(database, cluster, signals, settings),
+            events=Events(database, signals),
+            streams=Streams(database, signals, settings),
+            models=Models(database, settings),
+            keys=Keys(database),
+            reconciler=Reconciler(database, cluster, signals, settings, secret),
+        )
+
+    async def close(self) -> None:
+        self.cluster.close()
+        await self.database.close()

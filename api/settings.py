@@ -1,0 +1,134 @@
+"""Every setting of the control plane. Environment: `RLHF_<FIELD>`, as in `RLHF_PORT=9000`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rlhf_service.storage import JobFolder
+
+
+class Settings(BaseSettings):
+    """The control plane's configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RLHF_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    storage: Path = Path("rlhf-storage")
+    """Folder that the control plane and the cluster share: jobs, the SQLite file, the secret."""
+
+    database_url: str = ""
+    """`sqlite+aiosqlite:///…` or `postgresql://…`; a SQLite file under `storage` when empty."""
+
+    migrate: bool | None = None
+    """Bring the database schema up to date at start; only for SQLite when unset."""
+
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders that jobs may read data and models from, besides `storage`/data and finished jobs.
+    In the environment: a JSON list, or paths joined with the platform's path separator."""
+
+    ray_address: str = "http://127.0.0.1:8265"
+    """The Ray dashboard, which answers the Ray Jobs API."""
+
+    host: str = "127.0.0.1"
+    """Interface to listen on."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on."""
+
+    public_url: str = ""
+    """Base URL under which drivers on the cluster reach this API; `http://host:port` when empty."""
+
+    bootstrap_key: SecretStr | None = None
+    """API key to store when there is none yet; a random one is made when unset."""
+
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
+    """Largest request body."""
+
+    reconcile: bool = True
+    """Run the background loops in this process."""
+
+    reconcile_interval: float = Field(default=1.0, gt=0)
+    """Seconds between two looks at the jobs."""
+
+    lease_seconds: float = Field(default=20.0, gt=0)
+    """How long a replica may work on a job before another may take it over."""
+
+    launcher_timeout: float = Field(default=10.0, gt=0)
+    """Seconds a call to the cluster may take before it counts as unreachable."""
+
+    lost_looks: int = Field(default=3, ge=1)
+    """Consecutive looks at which the cluster must not know an attempt before it counts as lost."""
+
+    launch_refusals: int = Field(default=3, ge=1)
+    """Times a reachable cluster may refuse an attempt before the job fails."""
+
+    cancel_grace: float = Field(default=12.0, ge=0)
+    """Seconds a cancelled job has to stop by itself before its driver is stopped."""
+
+    pause_grace: float = Field(default=60.0, ge=0)
+    """The same for a paused job."""
+
+    result_grace: float = Field(default=30.0, ge=0)
+    """Seconds a driver may live on after writing the completion record."""
+
+    leftover_grace: float = Field(default=30.0, ge=0)
+    """Seconds to wait for a dead attempt's actors to go before the next attempt starts."""
+
+    sse_poll: float = Field(default=1.0, gt=0)
+    """Seconds between looks for events that another replica stored."""
+
+    sse_heartbeat: float = Field(default=10.0, gt=0)
+    """Seconds between comments on a silent stream."""
+
+    sse_lifetime: float = Field(default=900.0, gt=0)
+    """Seconds after which a stream asks its client to reconnect."""
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def split_paths(cls, value: object) -> object:
+        if isinstance(value, str):
+            return json.loads(value) if value.startswith("[") else value.split(os.pathsep)
+        return value
+
+    @field_validator("storage", mode="after")
+    @classmethod
+    def storage_is_absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL with an asynchronous driver."""
+        url = self.database_url or f"sqlite+aiosqlite:///{self.control / 'control.db'}"
+        scheme, _, rest = url.partition("://")
+        drivers = {
+            "sqlite": "sqlite+aiosqlite",
+            "postgres": "postgresql+asyncpg",
+            "postgresql": "postgresql+asyncpg",
+        }
+        return f"{drivers.get(scheme, scheme)}://{rest}"
+
+    @property
+    def control(self) -> Path:
+        """The control plane's own folder; jobs may not read it."""
+        return self.storage / "control"
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders that jobs may read from."""
+        return (*self.data_roots, self.storage / "data", self.storage / "jobs")
+
+    def folder(self, job_id: str) -> JobFolder:
+        """The job's files."""
+        return JobFolder(self.storage / "jobs" / job_id)
+
+    def events_url(self, job_id: str) -> str:
+        """Where the job's driver posts its events."""
+        base = self.public_url or f"http://{self.host}:{self.port}"
+        return f"{base.rstrip('/')}/v1/internal/jobs/{job_id}/events"

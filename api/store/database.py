@@ -1,0 +1,73 @@
+"""Connections and transactions, for SQLite (WAL) and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+QUEUE_LOCK = 0x726C6866  # any constant: names the advisory lock of the job queue
+
+
+class Database:
+    """One engine; `read` and `write` are the only ways to a session."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True}
+        self.engine = create_async_engine(self.url, **options)
+        writer = self.engine.execution_options(takes_write_lock=True)
+        self._reads = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._writes = async_sessionmaker(writer, expire_on_commit=False)
+        # SQLite has one writer and its busy-wait is not fair; waiting in line here is.
+        self._turn = asyncio.Lock() if self.is_sqlite else None
+        if self.is_sqlite:
+            event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
+            event.listen(self.engine.sync_engine, "begin", begin_sqlite)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A consistent view; nothing is written."""
+        async with self._reads() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Not to be nested: on SQLite the inner one would wait for the outer one for ever.
+        """
+        async with self._turn or nullcontext(), self._writes() as session, session.begin():
+            yield session
+
+    async def serialize_queue(self, session: AsyncSession) -> None:
+        """Until the transaction ends, no other replica decides who starts next."""
+        if not self.is_sqlite:
+            await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": QUEUE_LOCK})
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def prepare_sqlite(connection: Any, _record: object) -> None:
+    """Pragmas of every new connection; transactions are begun by `begin_sqlite`."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def begin_sqlite(connection: Connection) -> None:
+    """A writer takes the write lock at once: upgrading a read transaction can only fail."""
+    immediate = connection.get_execution_options().get("takes_write_lock", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

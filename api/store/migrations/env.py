@@ -1,0 +1,14 @@
+"""Alembic's entry: runs the migrations on the connection that `api.store.migrate` opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from api.store.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite alters a table by copying it
+)
+context.run_migrations()

@@ -1,0 +1,143 @@
+"""The tables. A change here needs a migration in `migrations/versions`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from api.store.types import UtcDateTime, Words
+
+Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER keys only
+
+
+class Base(DeclarativeBase):
+    """Collects the tables."""
+
+    type_annotation_map: ClassVar = {
+        datetime: UtcDateTime,
+        str: Words,
+        dict[str, Any]: JSON(none_as_null=True),
+    }
+
+
+class JobRow(Base):
+    """One job. `version` counts status moves; a write against an older version fails."""
+
+    __tablename__ = "jobs"
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Words(40), unique=True)
+    name: Mapped[str] = mapped_column(Words(64))
+    spec: Mapped[dict[str, Any]]
+    cpus: Mapped[float]
+    gpus: Mapped[float]
+    status: Mapped[str] = mapped_column(Words(20), index=True)
+    reason: Mapped[str | None] = mapped_column(Words(40))
+    message: Mapped[str] = mapped_column(Words, default="")
+    version: Mapped[int] = mapped_column(default=1)
+    attempt: Mapped[int] = mapped_column(default=0)
+    """Number of the newest attempt; 0 before the first."""
+    deaths: Mapped[int] = mapped_column(default=0)
+    """Attempts that ended without being asked to."""
+    last_seq: Mapped[int] = mapped_column(Number, default=0)
+    control_seq: Mapped[int] = mapped_column(Number, default=0)
+    """The control plane's own producer_seq in this job's log."""
+    stage: Mapped[str | None]
+    step: Mapped[int] = mapped_column(default=0)
+    steps: Mapped[int] = mapped_column(default=0)
+    step_seconds: Mapped[float | None]
+    """Smoothed seconds of a step of the current stage."""
+    metrics: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+    stop_requested_at: Mapped[datetime | None]
+    """When cancel or pause was asked for."""
+    lease_token: Mapped[str | None] = mapped_column(Words(40))
+    lease_expires_at: Mapped[datetime | None]
+
+    # Every UPDATE says "WHERE version = the one I read"; only a status move raises it.
+    __mapper_args__ = {"version_id_col": version, "version_id_generator": False}  # noqa: RUF012
+
+
+class LabelRow(Base):
+    """One label of a job, for filters."""
+
+    __tablename__ = "labels"
+    __table_args__ = (Index("ix_labels_key_value", "key", "value"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(Words(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Words(512))
+
+
+class AttemptRow(Base):
+    """One submission of a job to the cluster."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    submission_id: Mapped[str] = mapped_column(Words(64), unique=True)
+    token_sha256: Mapped[str] = mapped_column(Words(64))
+    created_at: Mapped[datetime]
+    submitted_at: Mapped[datetime | None]
+    """When the cluster took it."""
+    refusals: Mapped[int] = mapped_column(default=0)
+    trained_at: Mapped[datetime | None]
+    """When its first stage or step was reported."""
+    stopped: Mapped[dict[str, Any] | None]
+    """Its JobStopped event: the driver's last word."""
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(Words)
+
+
+class EventRow(Base):
+    """One entry of a job's log."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        UniqueConstraint("job_id", "producer", "producer_seq", name="uq_events_producer"),
+        Index("ix_events_type", "job_id", "type"),
+    )
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    attempt: Mapped[int]
+    producer: Mapped[str] = mapped_column(Words(64))
+    producer_seq: Mapped[int] = mapped_column(Number)
+    type: Mapped[str] = mapped_column(Words(32))
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class IdempotencyRow(Base):
+    """A request that must have one effect."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(Words(255), primary_key=True)
+    body_sha256: Mapped[str] = mapped_column(Words(64))
+    job_id: Mapped[str] = mapped_column(Words(40))
+    created_at: Mapped[datetime]
+
+
+class KeyRow(Base):
+    """An API key; only its digest is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(Words(40), primary_key=True)
+    name: Mapped[str] = mapped_column(Words(64))
+    prefix: Mapped[str] = mapped_column(Words(16))
+    """First characters, for people to tell keys apart."""
+    sha256: Mapped[str] = mapped_column(Words(64), unique=True)
+    scopes: Mapped[str] = mapped_column(Words(64), default="admin")
+    """Space-separated: read, write, admin."""
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

@@ -1,0 +1,164 @@
+"""The processes of the pools: thin Ray shells around a rollout engine and a reward.
+
+Each request carries everything it depends on, so an actor that restarts needs no set-up call. What
+goes wrong inside is an answer (`Refused`), never an exception: an exception means the actor died.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from cluster.weights.object_store import ObjectStoreChannel
+from rlhf_service.errors import RlhfError, WeightsCorrupt, WeightsUnavailable
+from rlhf_service.records import Prompt, Rollout, ScoreOutcome
+from rlhf_service.spec.ppo import SamplingSpec
+from rlhf_service.spec.reward import RewardSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The actor lives but cannot serve this request."""
+
+    error: RlhfError
+    transient: bool
+    """True when asking again may help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """One batch of prompts for one policy version."""
+
+    model: Path
+    """Folder with the network's config and tokenizer."""
+    precision: str
+    version: int
+    prompts: tuple[Prompt, ...]
+    sampling: SamplingSpec
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """One batch of rollouts for one reward."""
+
+    reward: RewardSpec
+    folders: Mapping[str, Path]
+    rollouts: tuple[Rollout, ...]
+
+
+class RolloutActor:
+    """Serves GenerateRequests."""
+
+    def __init__(self, label: str, store: ray.actor.ActorHandle, device: str, threads: int) -> None:
+        self._label, self._device = label, device
+        self._channel = ObjectStoreChannel(store)
+        self._engine: Any = None
+        self._built: tuple[Path, str] | None = None
+        self._threads, self._warming = threads, prepare_process(threads)
+
+    def __repr__(self) -> str:
+        return self._label
+
+    def ping(self) -> str:
+        return "pong"
+
+    def apply(self, func: Callable[..., object], *args: object, **kwargs: object) -> object:
+        return func(self, *args, **kwargs)
+
+    def generate(self, request: GenerateRequest) -> list[Rollout] | Refused:
+        try:
+            engine = self._engine_for(request)
+            if engine.version != request.version:
+                engine.load_weights(self._channel.fetch(request.version))
+            return engine.generate(
+                request.prompts, request.sampling, version=request.version, seed=request.seed
+            )
+        except (WeightsUnavailable, WeightsCorrupt) as fault:
+            return Refused(fault, transient=True)
+        except RlhfError as fault:
+            return Refused(fault, transient=False)
+
+    def _engine_for(self, request: GenerateRequest) -> Any:
+        built = (request.model, request.precision)
+        if self._built != built:
+            self._warming.join()
+            import torch
+
+            from rlhf_service.rollout.build import build_engine
+
+            torch.set_num_threads(self._threads)
+            self._engine = build_engine(request.model, request.precision, self._device)
+            self._built = built
+        return self._engine
+
+
+class RewardActor:
+    """Serves ScoreRequests."""
+
+    def __init__(self, label: str, device: str, threads: int) -> None:
+        self._label, self._device = label, device
+        self._reward: Any = None
+        self._built: str | None = None
+        self._threads, self._warming = threads, prepare_process(threads)
+
+    def __repr__(self) -> str:
+        return self._label
+
+    def ping(self) -> str:
+        return "pong"
+
+    def apply(self, func: Callable[..., object], *args: object, **kwargs: object) -> object:
+        return func(self, *args, **kwargs)
+
+    def score(self, request: ScoreRequest) -> list[ScoreOutcome] | Refused:
+        try:
+            return list(self._reward_for(request).score(request.rollouts))
+        except RlhfError as fault:
+            return Refused(fault, transient=False)
+        except Exception:
+            fault = RlhfError(f"the reward raised: {traceback.format_exc(limit=3)}")
+            return Refused(fault, transient=False)
+
+    def _reward_for(self, request: ScoreRequest) -> Any:
+        built = request.reward.model_dump_json()
+        if self._built != built:
+            self._warming.join()
+            import torch
+
+            from rlhf_service.reward.build import build_reward
+
+            torch.set_num_threads(self._threads)
+            self._reward = build_reward(request.reward, request.folders, self._device)
+            self._built = built
+        return self._reward
+
+
+def prepare_process(threads: int) -> threading.Thread:
+    """Pin this process's threads and import what requests need, in the background.
+
+    The imports cost seconds of CPU while the learners work on the same cores; the thread that does
+    them yields to everything else. The first request joins it.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+    def warm() -> None:
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        import torch
+
+        torch.set_num_threads(threads)
+        importlib.import_module("transformers.models.auto.modeling_auto")
+
+    thread = threading.Thread(target=warm, name="warm", daemon=True)
+    thread.start()
+    return thread

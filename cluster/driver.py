@@ -1,0 +1,142 @@
+"""Composition root of a job: one process for each attempt, started by the Ray Jobs API.
+
+    python -m cluster.driver --job FOLDER --attempt N
+
+Creates the pools, runs the learner group, forwards events, and tears everything down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import ray
+
+from cluster.host import PoolHost, namespace_of
+from cluster.learners import LearnerAssignment, run_learners
+from cluster.outcome import Outcome
+from cluster.replay import next_life
+from cluster.sinks import Forwarder, JsonlSink
+from rlhf_service.events import JobStopped, Log
+from rlhf_service.job import StopReason
+from rlhf_service.spec.job import JobSpec
+from rlhf_service.storage import JobFolder
+
+log = logging.getLogger("rlhf.driver")
+
+DRAIN_SECONDS = 30
+OUTCOME_GRACE_SECONDS = 3
+
+POLL_SECONDS = "0.25"
+"""How often Ray Train looks at its workers; a report or a death waits that long."""
+
+RETRYABLE_END = "the learner group ended without an outcome"
+
+
+def main() -> int:
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_SECONDS)
+    args = parse_arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    folder = JobFolder(args.job)
+    spec = JobSpec.model_validate_json(folder.spec.read_text(encoding="utf-8"))
+    signal.signal(signal.SIGTERM, stopper(folder))
+    sink = JsonlSink(folder, args.job.name, args.attempt, f"a{args.attempt}-driver")
+    with forwarding(folder):
+        stopped = drive(spec, folder, args.attempt, sink)
+        sink.emit(stopped)
+    log.info("attempt %d ended: %s %s", args.attempt, stopped.reason, stopped.message)
+    return 0 if stopped.reason is StopReason.COMPLETED else 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run one attempt of a job on this Ray cluster.")
+    parser.add_argument("--job", type=Path, required=True, help="the job's folder")
+    parser.add_argument("--attempt", type=int, required=True, help="1 for the first submission")
+    return parser.parse_args()
+
+
+def stopper(folder: JobFolder):  # type: ignore[no-untyped-def]
+    """SIGTERM asks the learners to checkpoint and stop; it does not kill."""
+
+    def on_sigterm(signum: int, frame: FrameType | None) -> None:
+        folder.stop_flag.touch()
+
+    return on_sigterm
+
+
+@contextmanager
+def forwarding(folder: JobFolder) -> Iterator[None]:
+    """Post the job's events while it runs, and what is left at the end."""
+    url = os.environ.get("RLHF_EVENTS_URL")
+    token_file = os.environ.get("RLHF_EVENTS_TOKEN_FILE")
+    if not url or not token_file:
+        yield
+        return
+    forwarder = Forwarder(folder, url, Path(token_file).read_text(encoding="utf-8").strip())
+    forwarder.start()
+    try:
+        yield
+    finally:
+        forwarder.drain(DRAIN_SECONDS)
+        forwarder.close()
+
+
+def drive(spec: JobSpec, folder: JobFolder, attempt: int, sink: JsonlSink) -> JobStopped:
+    """Run the attempt. Never raises: what happened is in what it returns."""
+    job = folder.root.name
+    try:
+        ray.init(address="auto", namespace=namespace_of(job), log_to_driver=True)
+        with PoolHost(spec, job) as pools:
+            assignment = LearnerAssignment(spec=spec, folder=folder.root, attempt=attempt)
+            return watch(assignment, folder, pools, sink)
+    except Exception as fault:
+        log.exception("the driver failed")
+        return JobStopped(reason=StopReason.INTERNAL_ERROR, message=repr(fault), retryable=True)
+    finally:
+        ray.shutdown()
+
+
+def watch(
+    assignment: LearnerAssignment, folder: JobFolder, pools: PoolHost, sink: JsonlSink
+) -> JobStopped:
+    """Wait for the learner group to return, or for a rank to leave a final outcome."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            run_learners(assignment)
+        except BaseException as fault:
+            raised.append(fault)
+
+    thread = threading.Thread(target=run, name="learners", daemon=True)
+    thread.start()
+    settled_at: float | None = None
+    while thread.is_alive():
+        thread.join(timeout=0.2)
+        if next_life(folder, assignment.attempt) > 1:
+            pools.start()
+        if Outcome.read(folder, assignment.attempt) is not None:
+            settled_at = settled_at or time.monotonic()
+            # The other ranks may be waiting for the one that failed; their work is void.
+            if time.monotonic() - settled_at > OUTCOME_GRACE_SECONDS:
+                break
+    outcome = Outcome.read(folder, assignment.attempt)
+    if outcome is None:
+        why = str(raised[0]).strip().splitlines()[-1] if raised else RETRYABLE_END
+        sink.emit(Log(level="error", message=why[:2000]))
+        return JobStopped(reason=StopReason.INTERNAL_ERROR, message=why[:2000], retryable=True)
+    stopped = outcome.reason is StopReason.CANCELLED_BY_USER
+    return JobStopped(reason=outcome.reason, message=outcome.message, retryable=stopped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

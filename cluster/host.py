@@ -1,0 +1,99 @@
+"""The pools' processes, as the driver owns them: reserved at once, started when the learners are up."""
+
+from __future__ import annotations
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from cluster.placement import device_of, pool_bundle, pools_bundles, threads_of
+from rlhf_service.errors import LauncherError
+from rlhf_service.spec.job import JobSpec
+from rlhf_service.spec.resources import PoolResources
+
+PLACEMENT_SECONDS = 120
+
+
+def namespace_of(job: str) -> str:
+    """Ray namespace of a job's named actors."""
+    return f"rlhf-{job}"
+
+
+def store_name(job: str) -> str:
+    return f"rlhf/{job}/weights"
+
+
+def actor_names(job: str, role: str, count: int) -> list[str]:
+    """Names of a pool's actors, as the Ray dashboard shows them."""
+    return [f"rlhf/{job}/{role}-{index}" for index in range(count)]
+
+
+class PoolHost:
+    """The weight store and the pools of one job; a context that leaves nothing behind.
+
+    The placement group is reserved on entry, so that a job that cannot have its pools fails before
+    it trains. The processes start on `start`: their imports would slow the learners' own start-up.
+    """
+
+    def __init__(self, spec: JobSpec, job: str) -> None:
+        self._spec, self._job = spec, job
+        self._group: PlacementGroup | None = None
+        self._actors: list[ray.actor.ActorHandle] = []
+
+    def __enter__(self) -> PoolHost:
+        if self._spec.needs_pools:
+            bundles = pools_bundles(self._spec.resources)
+            self._group = placement_group(bundles, strategy="PACK", name=f"rlhf/{self._job}/pools")
+            if not self._group.wait(PLACEMENT_SECONDS):
+                raise LauncherError(
+                    f"no room for the pools within {PLACEMENT_SECONDS} s: they reserve {bundles}; "
+                    "lower resources.rollout or resources.reward"
+                )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+        if self._group is not None:
+            remove_placement_group(self._group)
+
+    def start(self) -> None:
+        """Start the processes, once."""
+        if self._group is None or self._actors:
+            return
+        # Imported late: these modules bring torch, which the driver can do without until now.
+        from cluster.actors import RewardActor, RolloutActor
+        from cluster.weights.object_store import WeightStore
+
+        name = store_name(self._job)
+        store = ray.remote(WeightStore).options(name=name, num_cpus=0, max_restarts=-1).remote()
+        self._actors.append(store)
+        rollout, reward = self._spec.resources.rollout, self._spec.resources.reward
+        self._start(RolloutActor, "rollout", 0, rollout, (store,))
+        self._start(RewardActor, "reward", rollout.num_actors, reward, ())
+
+    def _start(
+        self,
+        cls: type,
+        role: str,
+        first_bundle: int,
+        pool: PoolResources,
+        arguments: tuple[object, ...],
+    ) -> None:
+        """Named actors, one for each bundle; Ray restarts them whenever they die."""
+        reserved = pool_bundle(pool)
+        threads = threads_of(pool.threads, pool.cpus_per_actor)
+        cuda = device_of(self._spec.resources) == "cuda" and bool(reserved.get("GPU"))
+        for index, name in enumerate(actor_names(self._job, role, pool.num_actors)):
+            options = {
+                "name": name,
+                "num_cpus": reserved["CPU"],
+                "num_gpus": reserved.get("GPU", 0),
+                "max_restarts": -1,
+                "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                    placement_group=self._group, placement_group_bundle_index=first_bundle + index
+                ),
+            }
+            device = "cuda" if cuda else "cpu"
+            actor = ray.remote(cls).options(**options).remote(name, *arguments, device, threads)
+            self._actors.append(actor)

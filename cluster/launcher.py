@@ -1,0 +1,166 @@
+"""The JobLauncher port over the Ray Jobs API: all that the control plane knows of Ray."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from rlhf_service.errors import LauncherError
+from rlhf_service.launching import Capacity, LaunchRequest, LaunchState
+from rlhf_service.storage import write_private
+
+Answer = TypeVar("Answer")
+
+TIMEOUT = 8.0
+LIMIT = 10_000
+"""Most rows the state API gives; a fuller answer is 'unknown', never 'clean'."""
+
+LIVE_ACTORS = frozenset({"ALIVE", "PENDING_CREATION", "DEPENDENCIES_UNREADY", "RESTARTING"})
+LIVE_GROUPS = frozenset({"CREATED", "PENDING", "PREPARED", "RESCHEDULING"})
+
+STATES = {
+    JobStatus.PENDING: LaunchState.PENDING,
+    JobStatus.RUNNING: LaunchState.RUNNING,
+    JobStatus.STOPPED: LaunchState.ENDED,
+    JobStatus.SUCCEEDED: LaunchState.ENDED,
+    JobStatus.FAILED: LaunchState.ENDED,
+}
+
+DRIVER_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of several processes starve each other
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+}
+
+
+class RayJobLauncher:
+    """Submits drivers to the cluster whose dashboard answers at `address`.
+
+    With token authentication on, the token is taken from the environment (RAY_AUTH_TOKEN or
+    RAY_AUTH_TOKEN_PATH) by Ray's own client. `python` is the interpreter on the cluster's nodes.
+    """
+
+    def __init__(self, address: str, python: str = sys.executable) -> None:
+        self._address, self._python = address.rstrip("/"), python
+        self._client: JobSubmissionClient | None = None
+
+    def submit(self, request: LaunchRequest) -> None:
+        folder = Path(request.storage)
+        token = folder / f"attempt-{request.attempt}.token"
+        write_private(token, request.events_token)
+        command = f"{self._python} -m cluster.driver --job {folder} --attempt {request.attempt}"
+        environment = {
+            **DRIVER_ENVIRONMENT,
+            "RLHF_EVENTS_URL": request.events_url,
+            "RLHF_EVENTS_TOKEN_FILE": str(token),
+        }
+        try:
+            self._call(
+                lambda client: client.submit_job(
+                    entrypoint=command,
+                    submission_id=request.submission_id,
+                    runtime_env={"env_vars": environment},
+                    metadata={
+                        "job_name": request.job_name,
+                        "rlhf_job": request.job_id,
+                        "attempt": str(request.attempt),
+                    },
+                )
+            )
+        except LauncherError as fault:
+            if "already exists" not in str(fault):
+                raise
+
+    def stop(self, submission_id: str) -> None:
+        if self.state(submission_id) in (LaunchState.PENDING, LaunchState.RUNNING):
+            self._call(lambda client: client.stop_job(submission_id))
+
+    def state(self, submission_id: str) -> LaunchState:
+        found = self._get(f"/api/jobs/{submission_id}", missing={})
+        return STATES[JobStatus(found["status"])] if found else LaunchState.UNKNOWN
+
+    def leftovers(self, job_id: str) -> list[str]:
+        attempts = re.compile(re.escape(job_id) + r"-a\d+")
+        ray_jobs = {
+            job["job_id"]
+            for job in self._get("/api/jobs/")
+            if job.get("job_id") and attempts.fullmatch(job.get("submission_id") or "")
+        }
+        prefix = f"rlhf/{job_id}/"
+        actors = [
+            actor["name"] or f"{actor['class_name']} {actor['actor_id']}"
+            for actor in self._rows("actors")
+            if actor["state"] in LIVE_ACTORS
+            and (actor["job_id"] in ray_jobs or (actor["name"] or "").startswith(prefix))
+            and not is_shared(actor)
+        ]
+        groups = [
+            group["name"] or f"placement group {group['placement_group_id']}"
+            for group in self._rows("placement_groups")
+            if group["state"] in LIVE_GROUPS
+            and (group["creator_job_id"] in ray_jobs or (group["name"] or "").startswith(prefix))
+        ]
+        return sorted(actors + groups)
+
+    def logs(self, submission_id: str) -> str:
+        return self._call(lambda client: client.get_job_logs(submission_id))
+
+    def capacity(self) -> Capacity:
+        nodes = [node for node in self._rows("nodes") if node["state"] == "ALIVE"]
+        totals = [node["resources_total"] for node in nodes]
+        return Capacity(
+            cpus=sum(total.get("CPU", 0.0) for total in totals),
+            gpus=sum(total.get("GPU", 0.0) for total in totals),
+        )
+
+    def _rows(self, kind: str) -> list[dict[str, Any]]:
+        """Rows of the state API. Raises LauncherError rather than leave some out."""
+        answer = self._get(f"/api/v0/{kind}?limit={LIMIT}&detail=1")["data"]["result"]
+        rows: list[dict[str, Any]] = answer["result"]
+        if answer["total"] > len(rows) or answer.get("partial_failure_warning"):
+            raise LauncherError(f"Ray lists only {len(rows)} of {answer['total']} {kind}")
+        return rows
+
+    def _get(self, path: str, missing: Any = None) -> Any:
+        with translated(self._address):
+            reply = self._connected()._do_request("GET", path, timeout=TIMEOUT)
+            if reply.status_code == 404 and missing is not None:
+                return missing
+            if reply.status_code >= 400:
+                raise LauncherError(f"Ray answered {reply.status_code} to GET {path.split('?')[0]}")
+            return reply.json()
+
+    def _call(self, work: Callable[[JobSubmissionClient], Answer]) -> Answer:
+        with translated(self._address):
+            return work(self._connected())
+
+    def _connected(self) -> JobSubmissionClient:
+        """The client; connecting checks the server's version, so it is made when first needed."""
+        if self._client is None:
+            self._client = JobSubmissionClient(self._address)
+        return self._client
+
+
+def is_shared(actor: dict[str, Any]) -> bool:
+    """Ray Train's cluster-wide helpers are detached: started by a job, they outlive it by design."""
+    return bool(actor.get("is_detached")) and not (actor["name"] or "").startswith("rlhf/")
+
+
+@contextmanager
+def translated(address: str) -> Iterator[None]:
+    """Whatever goes wrong with the cluster as a LauncherError."""
+    try:
+        yield
+    except (requests.RequestException, ConnectionError, OSError) as fault:
+        raise LauncherError(f"the Ray cluster at {address} does not answer: {fault}") from fault
+    except (RuntimeError, ValueError, KeyError, TypeError) as fault:
+        lines = str(fault).strip().splitlines() or [repr(fault)]
+        raise LauncherError(f"the Ray cluster at {address} refused: {lines[-1]}") from fault

@@ -1,0 +1,148 @@
+"""The learner group: Ray Train workers, each a rank that runs every stage of the job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+
+from cluster.outcome import REPEATS, Outcome, record_fault
+from cluster.placement import device_of, learner_bundle, threads_of
+from cluster.replay import next_life, reported_steps
+from rlhf_service.errors import RoleStalled, TrainingError, UserError
+from rlhf_service.events import Recovered
+from rlhf_service.job import StopReason
+from rlhf_service.spec.job import JobSpec
+from rlhf_service.storage import JobFolder
+
+log = logging.getLogger(__name__)
+
+COLLECTIVE_SECONDS = 900
+"""A rank that waits longer for the others gives up; the group then restarts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerAssignment:
+    """What the driver gives every rank."""
+
+    spec: JobSpec
+    folder: Path
+    attempt: int
+
+
+def run_learners(assignment: LearnerAssignment) -> None:
+    """Run the learner group to its end; Ray Train restarts it when a rank dies."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    spec = assignment.spec
+    device = device_of(spec.resources)
+    trainer = TorchTrainer(
+        learner_loop,
+        train_loop_config={"assignment": assignment},
+        torch_config=TorchConfig(
+            backend="nccl" if device == "cuda" else "gloo", timeout_s=COLLECTIVE_SECONDS
+        ),
+        scaling_config=ScalingConfig(
+            num_workers=spec.resources.learner.num_workers,
+            use_gpu=device == "cuda",
+            resources_per_worker=learner_bundle(spec.resources.learner),
+        ),
+        run_config=RunConfig(
+            name=f"{assignment.folder.name}-a{assignment.attempt}",
+            storage_path=str(assignment.folder / "ray_train"),
+            failure_config=FailureConfig(max_failures=spec.recovery.max_restarts),
+        ),
+    )
+    trainer.fit()
+
+
+def learner_loop(config: dict[str, Any]) -> None:
+    """One rank's life. Known failures become the attempt's outcome; unknown ones restart the group."""
+    assignment: LearnerAssignment = config["assignment"]
+    folder, attempt = JobFolder(assignment.folder), assignment.attempt
+    if Outcome.read(folder, attempt) is not None:
+        return  # a rank failed for good and the group was restarted before the driver saw it
+    place = Place(assignment.spec.checkpoint.every)
+    try:
+        outcome = _run(assignment, place)
+    except (UserError, TrainingError) as fault:
+        outcome = Outcome(fault.reason, str(fault))
+    except Exception as fault:
+        count = record_fault(folder, str(place), repr(fault))
+        if count < REPEATS:
+            raise
+        reason = fault.reason if isinstance(fault, RoleStalled) else StopReason.INTERNAL_ERROR
+        last = traceback.format_exc(limit=-1).strip().splitlines()[-1]
+        outcome = Outcome(reason, f"failed {count} times in a row at {place}: {last}")
+    outcome.write(folder, attempt)
+
+
+class Place:
+    """Where the run is: for fault records, and for Ray Train's page."""
+
+    def __init__(self, report_every: int) -> None:
+        self.stage, self.step = "start", 0
+        self._report_every = report_every
+
+    def __str__(self) -> str:
+        return f"{self.stage} step {self.step}"
+
+    def reach(self, stage: str, step: int) -> None:
+        self.stage, self.step = stage, step
+        # A report waits until the controller has taken the one before, so not every step makes one.
+        if step % self._report_every == 0:
+            ray.train.report({"stage": stage, "step": step})
+
+
+def _run(assignment: LearnerAssignment, place: Place) -> Outcome:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    spec, folder = assignment.spec, JobFolder(assignment.folder)
+    device_name = device_of(spec.resources)
+    if device_name == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    # After the environment is set: DeepSpeed reads it when imported.
+    import torch
+
+    from cluster.pools import RayPools
+    from cluster.sinks import JsonlSink
+    from rlhf_service.learner.checkpoint import CheckpointFolder
+    from rlhf_service.learner.deepspeed import DeepSpeedEngines
+    from rlhf_service.learner.group import TorchGroup
+    from rlhf_service.stages.context import StageContext, StopRequested
+    from rlhf_service.stages.pipeline import run_pipeline
+
+    learner = spec.resources.learner
+    torch.set_num_threads(threads_of(learner.threads, learner.cpus_per_worker))
+    torch.manual_seed(spec.seed)
+    device = torch.device(device_name, torch.cuda.current_device() if device_name == "cuda" else 0)
+    if device_name == "cpu":
+        device = torch.device("cpu")
+    group = TorchGroup(device)
+    life = group.broadcast(next_life(folder, assignment.attempt) if group.rank == 0 else 0)
+    producer = f"a{assignment.attempt}-learner-{life}-{group.rank}"
+    sink = JsonlSink(folder, assignment.folder.name, assignment.attempt, producer)
+    context = StageContext(
+        spec=spec,
+        folder=folder,
+        group=group,
+        device=device,
+        engines=DeepSpeedEngines(spec.learner, device),
+        pools=RayPools(job=assignment.folder.name, spec=spec, emit=sink.emit),
+        checkpoints=CheckpointFolder(folder.checkpoints, spec.checkpoint.keep, group),
+        sink=sink,
+        reported=group.broadcast(reported_steps(folder) if group.rank == 0 else {}),
+        progress=place.reach,
+    )
+    if life > 1:
+        context.emit(Recovered(role="learner", message="the learner group restarted"))
+    try:
+        run_pipeline(context)
+    except StopRequested as stopped:
+        return Outcome(StopReason.CANCELLED_BY_USER, str(stopped))
+    return Outcome(StopReason.COMPLETED)

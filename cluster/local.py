@@ -1,0 +1,188 @@
+"""The embedded one-machine Ray cluster: started as a child, gone when it stops."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import psutil
+
+from rlhf_service.errors import LauncherError
+from rlhf_service.storage import write_private
+
+START_SECONDS = 90
+STOP_SECONDS = 20
+OBJECT_STORE_BYTES = 512 * 1024**2
+PR_SET_PDEATHSIG = 1
+
+
+class LocalCluster:
+    """A Ray head with its dashboard on loopback, token authentication on.
+
+    Its ports are free ones, so several can live beside each other. Should this process be killed,
+    the cluster stops by itself.
+    """
+
+    def __init__(self, folder: Path, num_cpus: int | None = None) -> None:
+        self._folder = folder
+        self._num_cpus = num_cpus or os.cpu_count() or 1
+        self._process: subprocess.Popen[bytes] | None = None
+        self._temporary: Path | None = None
+        self.dashboard_url = ""
+        self.token_file = folder / "ray-token"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to reach this cluster."""
+        return {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
+        }
+
+    def start(self) -> None:
+        """Start it and wait until its Jobs API answers. Raises LauncherError."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_private(self.token_file, secrets.token_hex(32))
+        # Unix sockets lie below it, and their paths have a short limit.
+        self._temporary = Path(tempfile.mkdtemp(prefix="rlhf-"))
+        ports = free_ports(9)
+        self.dashboard_url = f"http://127.0.0.1:{ports[1]}"
+        log = (self._folder / "ray.log").open("wb")
+        self._process = subprocess.Popen(
+            [*ray_command(), *self._arguments(ports)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | self.environment | SERVER_ENVIRONMENT,
+            preexec_fn=die_with_parent,
+        )
+        log.close()
+        os.environ.update(self.environment)
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """Stop every process it started and remove its files."""
+        if self._process is None:
+            return
+        family = descendants(self._process.pid)
+        self._process.terminate()
+        gone, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=STOP_SECONDS)
+        self._process.wait()
+        self._process = None
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def __enter__(self) -> LocalCluster:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _arguments(self, ports: Sequence[int]) -> list[str]:
+        names = (
+            "port",
+            "dashboard-port",
+            "ray-client-server-port",
+            "node-manager-port",
+            "object-manager-port",
+            "dashboard-agent-listen-port",
+            "dashboard-agent-grpc-port",
+            "metrics-export-port",
+            "runtime-env-agent-port",
+        )
+        return [
+            "start",
+            "--head",
+            "--block",
+            "--disable-usage-stats",
+            "--include-dashboard=true",
+            "--node-ip-address=127.0.0.1",
+            "--dashboard-host=127.0.0.1",
+            f"--num-cpus={self._num_cpus}",
+            f"--temp-dir={self._temporary}",
+            f"--object-store-memory={OBJECT_STORE_BYTES}",
+            *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
+        ]
+
+    def _wait_until_ready(self) -> None:
+        token = self.token_file.read_text(encoding="utf-8")
+        headers = {"Authorization": f"Bearer {token}"}
+        deadline = time.monotonic() + START_SECONDS
+        last = "no answer"
+        while time.monotonic() < deadline:
+            if not self.alive:
+                break
+            try:
+                reply = httpx.get(f"{self.dashboard_url}/api/jobs/", headers=headers, timeout=5)
+                if reply.status_code == 200:
+                    return
+                last = f"HTTP {reply.status_code}"
+            except httpx.HTTPError as fault:
+                last = str(fault)
+            time.sleep(0.1)
+        raise LauncherError(
+            f"the embedded Ray cluster did not come up ({last}); see {self._folder / 'ray.log'}"
+        )
+
+
+SERVER_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "HF_HUB_OFFLINE": "1",
+    # The control plane has already given the job its grace when it stops the driver.
+    "RAY_JOB_STOP_WAIT_TIME_S": "5",
+}
+
+
+def ray_command() -> list[str]:
+    """The `ray` program of this interpreter's environment."""
+    beside = Path(sys.executable).parent / "ray"
+    return [str(beside)] if beside.exists() else [sys.executable, "-m", "ray.scripts.scripts"]
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies; `ray start --block` then stops everything."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """The process and everything below it."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on just now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()

@@ -1,0 +1,154 @@
+"""Where events go: first the job's own files, then, by a thread of the driver, the control plane."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+from rlhf_service.errors import StorageError
+from rlhf_service.events import Event, EventRecord
+from rlhf_service.storage import JobFolder
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05
+BATCH = 500
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+POST_TIMEOUT = 10.0
+REFUSED_FOR_GOOD = frozenset({400, 413, 422})
+"""Asking again would not help; the events stay on disk."""
+
+
+class JsonlSink:
+    """The EventSink port on a file: one producer, one event a line, on disk when `emit` returns."""
+
+    def __init__(self, folder: JobFolder, job_id: str, attempt: int, producer: str) -> None:
+        self._job_id, self._attempt, self._producer = job_id, attempt, producer
+        self._path = folder.events / f"{producer}.jsonl"
+        self._lock = threading.Lock()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._seq = mend(self._path)
+        self._out = self._path.open("a", encoding="utf-8")
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            record = EventRecord(
+                job_id=self._job_id,
+                attempt=self._attempt,
+                producer=self._producer,
+                producer_seq=self._seq + 1,
+                created_at=datetime.now(UTC),
+                event=event,
+            )
+            try:
+                self._out.write(record.model_dump_json() + "\n")
+                self._out.flush()
+                os.fsync(self._out.fileno())
+            except OSError as fault:
+                raise StorageError(
+                    f"event file {self._path} could not be written: {fault}; free some space and resume"
+                ) from fault
+            self._seq += 1
+
+
+def mend(path: Path) -> int:
+    """Cut off a line torn by a kill. Returns how many whole lines stay."""
+    if not path.exists():
+        return 0
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) != len(content):
+        with path.open("r+b") as out:
+            out.truncate(len(whole))
+    return whole.count(b"\n")
+
+
+class Forwarder:
+    """Posts every event file of a job, oldest first, and goes on until it is told to stop.
+
+    Consumes: whole lines of `events/*.jsonl`, those of earlier lives included. Waits for: the
+    control plane, with growing pauses. Unblocked by: a reply, or `drain`'s deadline. What stays
+    unsent stays on disk, where the next attempt or the control plane finds it.
+    """
+
+    def __init__(self, folder: JobFolder, url: str, token: str) -> None:
+        self._folder, self._url = folder, url
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {token}"}, timeout=POST_TIMEOUT
+        )
+        self._sent: dict[Path, int] = {}
+        self._stop = threading.Event()
+        self._idle = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until everything on disk is sent. False when `seconds` did not suffice."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._idle.clear()
+            if self._idle.wait(timeout=max(0.0, deadline - time.monotonic())):
+                return True
+        return False
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=POST_TIMEOUT + 1)
+        self._client.close()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                posted = self._pass()
+                failures = 0
+            except (httpx.HTTPError, OSError) as fault:
+                log.warning("events wait: %s", fault)
+                pause = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+                failures += 1
+                self._stop.wait(pause)
+                continue
+            if not posted:
+                self._idle.set()
+                self._stop.wait(POLL_SECONDS)
+
+    def _pass(self) -> bool:
+        """Post one batch of each file that has news. Returns whether there was any."""
+        posted = False
+        for path in sorted(self._folder.events.glob("*.jsonl"), key=lambda p: p.stat().st_mtime_ns):
+            offset = self._sent.get(path, 0)
+            if path.stat().st_size <= offset:
+                continue
+            lines, end = whole_lines(path, offset)
+            if not lines:
+                continue
+            reply = self._client.post(self._url, json={"events": [json.loads(li) for li in lines]})
+            if reply.status_code in REFUSED_FOR_GOOD:
+                log.error("%d events of %s were refused: %s", len(lines), path.name, reply.text)
+            else:
+                reply.raise_for_status()
+            self._sent[path] = end
+            posted = True
+        return posted
+
+
+def whole_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """At most BATCH complete lines from `offset`, and the offset behind them."""
+    lines: list[bytes] = []
+    with path.open("rb") as source:
+        source.seek(offset)
+        for line in source:
+            if not line.endswith(b"\n") or len(lines) == BATCH:
+                break
+            lines.append(line)
+            offset += len(line)
+    return lines, offset

@@ -1,0 +1,91 @@
+"""The WeightChannel port over Ray's object store: pulled by version, verified by digest.
+
+The learner's rank 0 owns the tensors; a small actor knows which version lies where. A rollout actor
+that restarts asks it and catches up by itself; the learner waits for nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+import torch
+
+from rlhf_service.errors import WeightsUnavailable
+from rlhf_service.ports import WeightSnapshot
+
+FETCH_SECONDS = 60.0
+KEPT_VERSIONS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One version as the store keeps it."""
+
+    version: int
+    digests: dict[str, str]
+    dtypes: dict[str, str]
+    box: tuple[ray.ObjectRef]
+    """The reference, boxed so that Ray passes it on instead of its value."""
+
+
+class WeightStore:
+    """Actor: which version lies where. Holds references, never tensors."""
+
+    def __init__(self) -> None:
+        self._published: dict[int, Published] = {}
+
+    def publish(self, published: Published) -> None:
+        self._published[published.version] = published
+        for version in sorted(self._published)[:-KEPT_VERSIONS]:
+            del self._published[version]
+
+    def find(self, version: int) -> Published | None:
+        return self._published.get(version)
+
+
+class ObjectStoreChannel:
+    """Either end of the channel."""
+
+    def __init__(self, store: ray.actor.ActorHandle) -> None:
+        self._store = store
+        self._last: Published | None = None
+
+    def publish(self, snapshot: WeightSnapshot) -> None:
+        arrays = {name: _to_array(tensor) for name, tensor in snapshot.tensors.items()}
+        self._last = Published(
+            version=snapshot.version,
+            digests=dict(snapshot.digests),
+            dtypes={name: str(t.dtype) for name, t in snapshot.tensors.items()},
+            box=(ray.put(arrays),),
+        )
+        self.republish()
+
+    def republish(self) -> None:
+        """Tell the store again, in case it restarted. Only the publishing end has anything to tell."""
+        if self._last is not None:
+            ray.get(self._store.publish.remote(self._last), timeout=FETCH_SECONDS)
+
+    def fetch(self, version: int) -> WeightSnapshot:
+        try:
+            found = ray.get(self._store.find.remote(version), timeout=FETCH_SECONDS)
+            if found is None:
+                raise WeightsUnavailable(f"version {version} is not published")
+            arrays = ray.get(found.box[0], timeout=FETCH_SECONDS)
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as fault:
+            raise WeightsUnavailable(f"version {version} could not be fetched: {fault}") from fault
+        tensors = {name: _to_tensor(array, found.dtypes[name]) for name, array in arrays.items()}
+        return WeightSnapshot(version, found.digests, tensors)
+
+
+def _to_array(tensor: torch.Tensor) -> np.ndarray:
+    """NumPy has no bfloat16: its bits travel as int16."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.view(torch.int16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def _to_tensor(array: np.ndarray, dtype: str) -> torch.Tensor:
+    # The array is read-only shared memory; the engine copies from it and never writes to it.
+    tensor = torch.frombuffer(memoryview(array).cast("B"), dtype=getattr(torch, dtype.removeprefix("torch.")))
+    return tensor.view(array.shape)

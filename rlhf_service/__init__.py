@@ -1,0 +1,1 @@
+"""RLHF itself: specs, maths, stages. Knows nothing of Ray or HTTP."""

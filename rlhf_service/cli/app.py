@@ -1,0 +1,223 @@
+"""Commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from rlhf_service.cli.connection import connect
+from rlhf_service.cli.watch import Watcher, exit_code
+from rlhf_service.client import ApiError, Job
+from rlhf_service.errors import RlhfError
+
+app = typer.Typer(
+    name="rlhf",
+    help="Submit and watch RLHF training jobs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+JobId = Annotated[str, typer.Argument(help="Id of the job, as in `rlhf jobs`.", metavar="JOB")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def plain_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """One line instead of a traceback for everything a user can meet."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (ApiError, RlhfError) as fault:
+            typer.echo(f"error: {fault}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+@app.command()
+@plain_errors
+def submit(
+    spec: Annotated[Path, typer.Argument(help="Job specification, YAML or JSON.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it until it ends.")] = False,
+) -> None:
+    """Submit a job."""
+    with connect() as client:
+        job = client.jobs.create(read_spec(spec))
+        typer.echo(job.id)
+        if watch:
+            raise typer.Exit(exit_code(Watcher(Console()).run(client.jobs.stream(job.id))))
+
+
+@app.command()
+@plain_errors
+def watch(job: JobId) -> None:
+    """Show a job live until it ends; exit code 0 if it succeeded."""
+    with connect() as client:
+        client.jobs.get(job)
+        raise typer.Exit(exit_code(Watcher(Console()).run(client.jobs.stream(job))))
+
+
+@app.command()
+@plain_errors
+def jobs(as_json: AsJson = False, limit: int = 20) -> None:
+    """List jobs, newest first."""
+    with connect() as client:
+        found = client.jobs.list(limit=limit)
+    if as_json:
+        print_json([job.model_dump(mode="json") for job in found])
+        return
+    table = Table("job", "name", "status", "stage", "step", "message")
+    for job in found:
+        table.add_row(job.id, job.name, job.status, job.progress.stage or "", steps(job), job.message)
+    Console().print(table)
+
+
+@app.command()
+@plain_errors
+def job(job: JobId) -> None:
+    """Show one job as JSON."""
+    with connect() as client:
+        print_json(client.jobs.get(job).model_dump(mode="json"))
+
+
+@app.command()
+@plain_errors
+def cancel(job: JobId) -> None:
+    """Stop a job for good; its last checkpoint stays."""
+    act("cancel", job)
+
+
+@app.command()
+@plain_errors
+def pause(job: JobId) -> None:
+    """Checkpoint a job and free its resources."""
+    act("pause", job)
+
+
+@app.command()
+@plain_errors
+def resume(job: JobId) -> None:
+    """Queue a paused job; it goes on from its checkpoint."""
+    act("resume", job)
+
+
+@app.command()
+@plain_errors
+def events(job: JobId, after: Annotated[int, typer.Option(help="Only behind this one.")] = 0) -> None:
+    """Print a job's events, one JSON object a line."""
+    with connect() as client:
+        for event in client.jobs.events(job, after):
+            typer.echo(event.model_dump_json())
+
+
+@app.command()
+@plain_errors
+def logs(job: JobId) -> None:
+    """Print what the job's driver printed."""
+    with connect() as client:
+        typer.echo(client.jobs.logs(job))
+
+
+@app.command()
+@plain_errors
+def models(as_json: AsJson = False) -> None:
+    """List the models of finished jobs."""
+    with connect() as client:
+        found = [model.model_dump(mode="json") for model in client.models.list()]
+    if as_json:
+        print_json(found)
+        return
+    table = Table("model", "name", "path")
+    for model in found:
+        table.add_row(model["id"], str(model.get("name", "")), str(model.get("path", "")))
+    Console().print(table)
+
+
+@app.command()
+@plain_errors
+def chat(
+    model: Annotated[str, typer.Argument(help="Id in `rlhf models`, or a model folder.")],
+    prompt: Annotated[str | None, typer.Option(help="Answer this and exit.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
+    seed: int = 0,
+) -> None:
+    """Try a model on this machine."""
+    from rlhf_service.cli.chat import Chat
+
+    folder = Path(model)
+    if not folder.is_dir():
+        with connect() as client:
+            folder = Path(str(client.models.get(model).model_dump().get("path")))
+    talk = Chat(folder, max_new_tokens, temperature, seed)
+    if prompt is not None:
+        typer.echo(talk.answer(prompt))
+        return
+    while line := typer.prompt(">", default="", show_default=False, prompt_suffix=" "):
+        typer.echo(talk.answer(line))
+
+
+FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=FORWARDED)
+def serve(context: typer.Context) -> None:
+    """Run the service on this machine: Ray, the API and its page."""
+    embedded("serve", context.args)
+
+
+@app.command(context_settings=FORWARDED)
+def demo(context: typer.Context) -> None:
+    """Run the whole recipe once on this machine: SFT, reward model, PPO."""
+    embedded("demo", context.args)
+
+
+def embedded(command: str, arguments: list[str]) -> None:
+    """Become the embedded service, which lives in another package."""
+    os.execv(sys.executable, [sys.executable, "-m", "api.embedded", command, *arguments])
+
+
+def act(verb: str, job_id: str) -> None:
+    with connect() as client:
+        typer.echo(f"{job_id} {getattr(client.jobs, verb)(job_id).status}")
+
+
+def steps(job: Job) -> str:
+    return f"{job.progress.step}/{job.progress.steps}" if job.progress.steps else ""
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The file's mapping. JSON is YAML too. Raises RlhfError."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise RlhfError(f"{path} cannot be read: {fault.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise RlhfError(f"{path} is neither YAML nor JSON: {fault}") from None
+    if not isinstance(found, dict):
+        raise RlhfError(f"{path} must hold a mapping of JobSpec fields, not {type(found).__name__}")
+    return found
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def main() -> None:
+    app()

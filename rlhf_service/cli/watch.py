@@ -1,0 +1,136 @@
+"""A job, live in the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rlhf_service.events import (
+    EvaluationCompleted,
+    JobStopped,
+    Log,
+    PromptQuarantined,
+    Recovered,
+    RoleStopped,
+    StageCompleted,
+    StageStarted,
+    StatusChanged,
+    StepCompleted,
+    StoredEvent,
+)
+from rlhf_service.job import JobStatus
+from rlhf_service.reports import PpoReport, PreferenceReport, StepReport, SupervisedReport
+
+PLAIN_SECONDS = 5.0
+"""Between two step lines when the output is no terminal."""
+
+
+def figures(report: StepReport) -> str:
+    """What a step says in a few words."""
+    match report:
+        case SupervisedReport():
+            held = f" held-out {report.validation_loss:.3f}" if report.validation_loss else ""
+            return f"loss {report.loss:.3f}{held} · {report.tokens_per_second:,.0f} tokens/s"
+        case PreferenceReport():
+            accuracy = report.validation_accuracy
+            held = f" held-out {accuracy:.1%}" if accuracy is not None else ""
+            return f"loss {report.loss:.3f} accuracy {report.accuracy:.1%}{held}"
+        case PpoReport():
+            return (
+                f"reward {report.score_mean:+.3f} KL {report.kl:.2f} "
+                f"length {report.response_length_mean:.0f} · {report.tokens_per_second:,.0f} tokens/s"
+            )
+
+
+class Watcher:
+    """Shows events as they come; remembers what a summary needs."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.status: StatusChanged | None = None
+        self.evaluations: list[EvaluationCompleted] = []
+        self._bars = Progress(
+            TextColumn("{task.description:10}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task_of: dict[str, int] = {}
+        self._pace: dict[str, tuple[float, int]] = {}
+        self._spoke_at = 0.0
+
+    def run(self, events: Iterable[StoredEvent]) -> StatusChanged | None:
+        """Show events until they end. Returns the last status."""
+        with self._bars:
+            for stored in events:
+                self.show(stored)
+        return self.status
+
+    def show(self, stored: StoredEvent) -> None:
+        match stored.event:
+            case StatusChanged() as event:
+                self.status = event
+                self._say(f"[bold]{event.status}[/] {event.message}")
+            case StageStarted() as event:
+                again = f", going on after step {event.from_step}" if event.from_step else ""
+                self._say(f"stage [bold]{event.stage}[/]: {event.steps} steps{again}")
+                self._pace[event.stage] = (time.monotonic(), event.from_step)
+            case StepCompleted() as event:
+                self._step(event)
+            case StageCompleted() as event:
+                self._say(f"stage {event.stage} done in {event.seconds:.0f} s → {event.model_path}")
+            case EvaluationCompleted() as event:
+                self.evaluations.append(event)
+                self._say(
+                    f"held-out reward after step {event.step}: "
+                    f"{event.mean:+.3f} ± {event.standard_error:.3f} (n = {event.n})"
+                )
+            case RoleStopped() as event:
+                what = "stalled" if event.stalled else "died"
+                self._say(f"[yellow]{event.role} {what} in {event.phase}: {event.message}[/]")
+            case Recovered() as event:
+                self._say(f"[green]{event.role} {event.message}[/]")
+            case PromptQuarantined() as event:
+                self._say(f"[yellow]prompt {event.prompt} set aside: {event.message}[/]")
+            case Log() as event if event.level != "info":
+                self._say(f"{event.level}: {event.message}")
+            case JobStopped() as event if event.message:
+                self._say(f"{event.reason}: {event.message}")
+            case _:
+                pass
+
+    def _step(self, event: StepCompleted) -> None:
+        text = figures(event.report)
+        if self.console.is_terminal:
+            if event.stage not in self._task_of:
+                self._task_of[event.stage] = self._bars.add_task(
+                    event.stage, total=event.steps, figures=""
+                )
+            task = self._task_of[event.stage]
+            self._bars.update(task, completed=event.step, figures=text)  # type: ignore[arg-type]
+            return
+        now = time.monotonic()
+        if now - self._spoke_at >= PLAIN_SECONDS or event.step == event.steps:
+            self._spoke_at = now
+            self._say(f"{event.stage} {event.step}/{event.steps} {text}{self._eta(event, now)}")
+
+    def _eta(self, event: StepCompleted, now: float) -> str:
+        began, first = self._pace.get(event.stage, (now, event.step))
+        done = event.step - first
+        if done <= 0 or event.step == event.steps:
+            return ""
+        return f" · {(event.steps - event.step) * (now - began) / done:.0f} s left"
+
+    def _say(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, soft_wrap=True)
+
+
+def exit_code(status: StatusChanged | None) -> int:
+    """0 only for a job that succeeded."""
+    return 0 if status is not None and status.status is JobStatus.SUCCEEDED else 1

@@ -1,0 +1,194 @@
+"""What a job can say. Append-only; one gap-free list for each job."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from rlhf_service.job import JobStatus, StopReason
+from rlhf_service.reports import StepReport
+from rlhf_service.spec.base import Section
+
+
+class StatusChanged(Section):
+    """The job moved to another status."""
+
+    type: Literal["status"] = "status"
+    status: JobStatus
+    reason: StopReason | None = None
+    message: str = ""
+
+
+class StageStarted(Section):
+    """A stage begins, or goes on from a checkpoint."""
+
+    type: Literal["stage_started"] = "stage_started"
+    stage: str
+    kind: str
+    steps: int
+    """Planned steps."""
+    from_step: int = 0
+    """Steps already done, when it goes on from a checkpoint."""
+
+
+class StageCompleted(Section):
+    """A stage's model is written."""
+
+    type: Literal["stage_completed"] = "stage_completed"
+    stage: str
+    model_path: str
+    seconds: float
+
+
+class StepCompleted(Section):
+    """One optimiser step (supervised) or one PPO step."""
+
+    type: Literal["step"] = "step"
+    stage: str
+    step: int
+    """1 is the first."""
+    steps: int
+    report: StepReport
+    replayed: bool = False
+    """True when a restart repeats a step that was reported before; the newest counts."""
+
+
+class Sample(Section):
+    """One response, for people to read."""
+
+    prompt: str
+    response: str
+    score: float
+    components: dict[str, float] = Field(default_factory=dict)
+    truncated: bool = False
+
+
+class SamplesDrawn(Section):
+    """A few responses of a step or an evaluation."""
+
+    type: Literal["samples"] = "samples"
+    stage: str
+    step: int
+    samples: tuple[Sample, ...]
+
+
+class EvaluationCompleted(Section):
+    """Held-out score of a policy."""
+
+    type: Literal["evaluation"] = "evaluation"
+    stage: str
+    step: int
+    """Policy after this many steps; 0 is the policy the stage started from."""
+    mean: float
+    standard_error: float
+    n: int
+    """Responses scored."""
+    samples: tuple[Sample, ...] = ()
+
+
+class CheckpointSaved(Section):
+    """A checkpoint's MANIFEST is written."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    stage: str
+    step: int
+    path: str
+    seconds: float
+
+
+class Recovered(Section):
+    """A restarted part goes on; says from where."""
+
+    type: Literal["recovered"] = "recovered"
+    role: str
+    message: str
+
+
+class RoleStopped(Section):
+    """A role died or stalled. `phase` is the last thing it was doing."""
+
+    type: Literal["role_stopped"] = "role_stopped"
+    role: str
+    phase: str
+    stalled: bool
+    """True when it lives but did not answer in time."""
+    message: str
+
+
+class PromptQuarantined(Section):
+    """A prompt was set aside: no score could be had for it."""
+
+    type: Literal["prompt_quarantined"] = "prompt_quarantined"
+    stage: str
+    step: int
+    prompt: int
+    """Row of the prompt file, from 0."""
+    message: str
+
+
+class Log(Section):
+    """One line worth keeping."""
+
+    type: Literal["log"] = "log"
+    level: Literal["info", "warning", "error"] = "info"
+    message: str
+
+
+class JobStopped(Section):
+    """The driver's last word on an attempt: how it ended."""
+
+    type: Literal["job_stopped"] = "job_stopped"
+    reason: StopReason
+    message: str = ""
+    retryable: bool = False
+    """True when another attempt may succeed."""
+
+
+Event = Annotated[
+    StatusChanged
+    | StageStarted
+    | StageCompleted
+    | StepCompleted
+    | SamplesDrawn
+    | EvaluationCompleted
+    | CheckpointSaved
+    | Recovered
+    | RoleStopped
+    | PromptQuarantined
+    | Log
+    | JobStopped,
+    Field(discriminator="type"),
+]
+
+
+class EventRecord(Section):
+    """An event as its producer wrote it. (job_id, producer, producer_seq) is unique.
+
+    A producer is one process life, for instance `a1-driver` or `a1-learner-2` (attempt 1, the
+    learner group's third start), so its sequence needs no coordination.
+    """
+
+    job_id: str
+    attempt: int = Field(ge=0)
+    """0 is the control plane itself."""
+    producer: str = Field(pattern=r"^[a-z0-9-]{1,64}$")
+    producer_seq: int = Field(ge=1)
+    created_at: datetime
+    event: Event
+
+
+class StoredEvent(Section):
+    """An event in the control plane's log: `seq` counts 1, 2, 3 … for each job without gaps."""
+
+    seq: int = Field(ge=1)
+    job_id: str
+    attempt: int
+    producer: str
+    producer_seq: int
+    created_at: datetime
+    event: Event
+
+
+event_adapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,107 @@
+"""The Engine port on DeepSpeed ZeRO."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import deepspeed
+import torch
+import torch.distributed as dist
+
+from rlhf_service.errors import StorageError
+from rlhf_service.learner.zero import clips_itself, deepspeed_config
+from rlhf_service.spec.learner import LearnerSpec, OptimizerSpec
+
+TAG = "state"
+
+
+class DeepSpeedEngine:
+    """One network under DeepSpeed."""
+
+    def __init__(
+        self, module: torch.nn.Module, optimizer: OptimizerSpec, learner: LearnerSpec
+    ) -> None:
+        trained = [p for p in module.parameters() if p.requires_grad]
+        adam = torch.optim.AdamW(
+            trained,
+            lr=optimizer.learning_rate,
+            betas=optimizer.betas,
+            eps=optimizer.eps,
+            weight_decay=optimizer.weight_decay,
+        )
+        self._engine, *_ = deepspeed.initialize(
+            model=module,
+            optimizer=adam,
+            config=deepspeed_config(learner, optimizer),
+            dist_init_required=False,
+        )
+        self._zero3 = learner.zero_stage == 3
+        self._own_norm: float | None = None
+        if clips_itself(learner):
+            # Runs when the gradient is whole (reduced over ranks) and not applied yet.
+            adam.register_step_pre_hook(lambda *_: self._clip(trained, optimizer.max_grad_norm))
+
+    @property
+    def module(self) -> torch.nn.Module:
+        return self._engine
+
+    def backward(self, loss: torch.Tensor) -> None:
+        # DeepSpeed averages over ranks; the whole loss is the sum of the ranks' parts.
+        self._engine.backward(loss * self._engine.dp_world_size)
+
+    def step(self, learning_rate: float) -> float:
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+        norm = self._engine.get_global_grad_norm() if self._own_norm is None else self._own_norm
+        return float(norm)
+
+    def full_state(self) -> dict[str, torch.Tensor] | None:
+        module = self._engine.module
+        whole = (
+            deepspeed.zero.GatheredParameters(list(module.parameters()), modifier_rank=None)
+            if self._zero3
+            else contextlib.nullcontext()
+        )
+        with whole:
+            if dist.get_rank() != 0:
+                return None
+            state = {name: tensor.detach() for name, tensor in module.state_dict().items()}
+            # Gathered parameters vanish with the context.
+            return {k: v.clone() for k, v in state.items()} if self._zero3 else state
+
+    def save(self, folder: Path) -> None:
+        try:
+            self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
+        except (OSError, RuntimeError) as fault:
+            raise StorageError(
+                f"checkpoint {folder} could not be written: {fault}; free some space and resume"
+            ) from fault
+
+    def load(self, folder: Path) -> None:
+        path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
+        if path is None:
+            raise StorageError(f"checkpoint {folder} has no state for this engine; delete the folder")
+
+    def close(self) -> None:
+        self._engine.destroy()
+
+    def _clip(self, parameters: list[torch.nn.Parameter], max_norm: float) -> None:
+        self._own_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+
+
+@dataclass(frozen=True, slots=True)
+class DeepSpeedEngines:
+    """EngineFactory of one rank. Needs torch.distributed to be initialised."""
+
+    learner: LearnerSpec
+    device: torch.device
+
+    def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> DeepSpeedEngine:
+        if not deepspeed.comm.is_initialized():
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            deepspeed.init_distributed(dist_backend=backend, verbose=False)
+        dtype = torch.bfloat16 if self.learner.precision == "bf16" else torch.float32
+        return DeepSpeedEngine(module.to(self.device, dtype), optimizer, self.learner)

@@ -1,0 +1,276 @@
+"""The Learner port over two engines (policy, critic) and a frozen reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rlhf_service.algorithms import kl as kl_maths
+from rlhf_service.algorithms import losses
+from rlhf_service.algorithms.logprobs import token_logprobs_and_entropy
+from rlhf_service.batch import Credit, ExperienceBatch, Recall, UpdateStats
+from rlhf_service.errors import NonFiniteLoss
+from rlhf_service.learner.base import Engine
+from rlhf_service.learner.inputs import NetworkInputs, network_inputs
+from rlhf_service.learner.schedule import learning_rate
+from rlhf_service.models.digest import digests
+from rlhf_service.ports import Group, WeightSnapshot
+from rlhf_service.spec.learner import LearnerSpec
+from rlhf_service.spec.stages import PpoStage
+
+
+@dataclass(frozen=True, slots=True)
+class PpoLearner:
+    """Policy, critic and reference of one rank."""
+
+    policy: Engine
+    critic: Engine
+    reference: torch.nn.Module
+    """The policy as the stage found it, frozen."""
+    stage: PpoStage
+    learner: LearnerSpec
+    group: Group
+    device: torch.device
+    seed: int
+
+    @torch.no_grad()
+    def annotate(self, batch: ExperienceBatch) -> Recall:
+        grids: dict[str, list[torch.Tensor]] = {"old": [], "ref": [], "value": [], "entropy": []}
+        width = batch.response_ids.shape[1]
+        for rows in self._microbatches(range(batch.num_rows)):
+            inputs = self._inputs(batch.rows(rows))
+            old, entropy = self._logprobs(self.policy.module, inputs)
+            ref, _ = self._logprobs(self.reference, inputs)
+            values = self._values(inputs)
+            for name, found in (("old", old), ("ref", ref), ("value", values), ("entropy", entropy)):
+                grid = inputs.scatter(found).cpu()
+                grids[name].append(torch.nn.functional.pad(grid, (0, width - grid.shape[1])))
+        whole = {name: torch.cat(parts) * batch.response_mask for name, parts in grids.items()}
+        return Recall(whole["old"], whole["ref"], whole["value"], whole["entropy"])
+
+    def update(
+        self, batch: ExperienceBatch, recall: Recall, credit: Credit, *, step: int, kl_coef: float
+    ) -> UpdateStats:
+        ppo = self.stage.ppo
+        rates = self._rates(step)
+        tally = Tally()
+        for epoch in range(ppo.epochs):
+            for rows in self._minibatches(batch.num_rows, step, epoch):
+                total = self._total_tokens(batch, rows)
+                sums = self._accumulate(batch, recall, credit, rows, total, kl_coef)
+                sums = self._whole(sums)
+                policy_norm = 0.0
+                if step > ppo.critic_warmup_steps:
+                    policy_norm = self.policy.step(rates[0])
+                critic_norm = self.critic.step(rates[1])
+                tally.add(sums, policy_norm, critic_norm)
+            if ppo.target_kl is not None and tally.last_approx_kl > ppo.target_kl:
+                break
+        return tally.stats(*rates)
+
+    def snapshot(self, version: int) -> WeightSnapshot | None:
+        state = self.policy.full_state()
+        return None if state is None else WeightSnapshot(version, digests(state), state)
+
+    def save(self, folder: Path) -> None:
+        self.policy.save(folder / "policy")
+        self.critic.save(folder / "critic")
+
+    def load(self, folder: Path) -> None:
+        self.policy.load(folder / "policy")
+        self.critic.load(folder / "critic")
+
+    def close(self) -> None:
+        self.policy.close()
+        self.critic.close()
+
+    def _accumulate(
+        self,
+        batch: ExperienceBatch,
+        recall: Recall,
+        credit: Credit,
+        rows: list[int],
+        total_tokens: float,
+        kl_coef: float,
+    ) -> torch.Tensor:
+        """Backward through one minibatch. Returns the sums of Tally.FIELDS ÷ total_tokens."""
+        sums = torch.zeros(len(Tally.FIELDS), dtype=torch.float64)
+        for part in self._microbatches(rows):
+            inputs = self._inputs(batch.rows(part))
+            at = Tokens.of(batch, recall, credit, part, inputs, self.device)
+            sums += self._policy_pass(inputs, at, total_tokens, kl_coef)
+            sums += self._critic_pass(inputs, at, total_tokens)
+        return sums
+
+    def _policy_pass(
+        self, inputs: NetworkInputs, at: Tokens, total_tokens: float, kl_coef: float
+    ) -> torch.Tensor:
+        ppo = self.stage.ppo
+        logprobs, entropy = self._logprobs(self.policy.module, inputs)
+        terms = losses.policy_loss(
+            logprobs,
+            at.old_logprobs,
+            at.advantages,
+            clip_low=ppo.clip_low,
+            clip_high=ppo.clip_high,
+            dual_clip=ppo.dual_clip,
+        )
+        loss = terms.loss * at.weights
+        if ppo.kl.placement == "loss":
+            kl = kl_maths.kl_estimate(logprobs, at.ref_logprobs, ppo.kl.estimator)
+            loss = loss + kl_coef * kl
+        if ppo.entropy_coef:
+            loss = loss - ppo.entropy_coef * entropy
+        loss = (loss * at.mask).sum() / total_tokens
+        self.policy.backward(loss)
+        with torch.no_grad():
+            approx_kl = 0.5 * (logprobs - at.old_logprobs).square()
+            per_token = torch.stack([approx_kl, terms.clipped_low, terms.clipped_high])
+            means = (per_token * at.mask).sum(dim=1).double() / total_tokens
+        zero = torch.zeros(2, dtype=torch.float64)
+        return torch.cat([loss.detach().double().cpu()[None], means.cpu(), zero])
+
+    def _critic_pass(self, inputs: NetworkInputs, at: Tokens, total_tokens: float) -> torch.Tensor:
+        terms = losses.value_loss(
+            self._values(inputs), at.values, at.returns, clip=self.stage.ppo.value_clip
+        )
+        loss = (terms.loss * at.mask).sum() / total_tokens
+        self.critic.backward(loss)
+        clipped = (terms.clipped * at.mask).sum().double() / total_tokens
+        zero = torch.zeros(4, dtype=torch.float64)
+        return torch.cat([zero, torch.stack([loss.detach().double(), clipped]).cpu()])
+
+    def _logprobs(
+        self, network: torch.nn.Module, inputs: NetworkInputs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = network(
+            input_ids=inputs.input_ids,
+            attention_mask=inputs.attention_mask,
+            position_ids=inputs.position_ids,
+            logits_to_keep=inputs.keep,
+            use_cache=False,
+        ).logits
+        return token_logprobs_and_entropy(
+            inputs.select(logits), inputs.tokens, self.stage.sampling.temperature
+        )
+
+    def _values(self, inputs: NetworkInputs) -> torch.Tensor:
+        values = self.critic.module(
+            input_ids=inputs.input_ids,
+            attention_mask=inputs.attention_mask,
+            position_ids=inputs.position_ids,
+        )
+        return inputs.select_full(values).float()
+
+    def _inputs(self, batch: ExperienceBatch) -> NetworkInputs:
+        return network_inputs(batch, self.learner.layout, self.device)
+
+    def _microbatches(self, rows: range | list[int]) -> Iterator[list[int]]:
+        size = self.learner.micro_batch_size
+        for start in range(0, len(rows), size):
+            yield list(rows[start : start + size])
+
+    def _minibatches(self, num_rows: int, step: int, epoch: int) -> list[list[int]]:
+        """This rank's rows, shuffled by (seed, step, epoch) and cut; the same count on every rank."""
+        order = np.random.default_rng([self.seed, step, epoch]).permutation(num_rows)
+        return [part.tolist() for part in np.array_split(order, self.stage.ppo.minibatches)]
+
+    def _total_tokens(self, batch: ExperienceBatch, rows: list[int]) -> float:
+        local = batch.response_mask[rows].sum()
+        return max(1.0, float(self.group.sum(local.double())))
+
+    def _whole(self, sums: torch.Tensor) -> torch.Tensor:
+        whole = self.group.sum(sums)
+        if not torch.isfinite(whole).all():
+            raise NonFiniteLoss(
+                "the PPO loss is not finite (NaN or infinite); lower the learning rate, "
+                "raise ppo.kl.coef or use precision fp32"
+            )
+        return whole
+
+    def _rates(self, step: int) -> tuple[float, float]:
+        total = self.stage.steps
+        return (
+            learning_rate(self.stage.optimizer, step - 1, total),
+            learning_rate(self.stage.critic_optimizer, step - 1, total),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the losses need of each response token of a microbatch, [n]."""
+
+    mask: torch.Tensor
+    old_logprobs: torch.Tensor
+    ref_logprobs: torch.Tensor
+    values: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+    weights: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        batch: ExperienceBatch,
+        recall: Recall,
+        credit: Credit,
+        rows: list[int],
+        inputs: NetworkInputs,
+        device: torch.device,
+    ) -> Tokens:
+        target = inputs.target.cpu()
+        width = inputs.shape[1]
+
+        def pick(grid: torch.Tensor) -> torch.Tensor:
+            return grid[rows, :width].flatten()[target].to(device)
+
+        return cls(
+            mask=pick(batch.response_mask),
+            old_logprobs=pick(recall.old_logprobs),
+            ref_logprobs=pick(recall.ref_logprobs),
+            values=pick(recall.values),
+            advantages=pick(credit.advantages),
+            returns=pick(credit.returns),
+            weights=pick(credit.weights),
+        )
+
+
+class Tally:
+    """Running means over the minibatches of one update."""
+
+    FIELDS = ("policy_loss", "approx_kl", "clip_low", "clip_high", "value_loss", "value_clip")
+
+    def __init__(self) -> None:
+        self._sums = torch.zeros(len(self.FIELDS), dtype=torch.float64)
+        self._norms = [0.0, 0.0]
+        self._count = 0
+        self.last_approx_kl = 0.0
+
+    def add(self, sums: torch.Tensor, policy_norm: float, critic_norm: float) -> None:
+        if not (math.isfinite(policy_norm) and math.isfinite(critic_norm)):
+            raise NonFiniteLoss("a gradient is not finite; lower the learning rate")
+        self._sums += sums
+        self._norms = [self._norms[0] + policy_norm, self._norms[1] + critic_norm]
+        self._count += 1
+        self.last_approx_kl = float(sums[1])
+
+    def stats(self, policy_rate: float, critic_rate: float) -> UpdateStats:
+        means = (self._sums / self._count).tolist()
+        policy_loss, approx_kl, low, high, value_loss, value_clip = means
+        return UpdateStats(
+            policy_loss=policy_loss,
+            value_loss=value_loss,
+            approx_kl=approx_kl,
+            clip_fraction_low=low,
+            clip_fraction_high=high,
+            value_clip_fraction=value_clip,
+            policy_grad_norm=self._norms[0] / self._count,
+            critic_grad_norm=self._norms[1] / self._count,
+            learning_rate=policy_rate,
+            critic_learning_rate=critic_rate,
+        )

@@ -1,0 +1,118 @@
+"""What a step reports. One record for each kind of stage; every figure is over all ranks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rlhf_service.spec.base import Section
+
+
+class SupervisedReport(Section):
+    """One optimiser step of pretraining or SFT."""
+
+    kind: Literal["supervised"] = "supervised"
+    loss: float
+    """Cross-entropy per predicted token, nats."""
+    tokens: int
+    """Tokens that carried loss."""
+    grad_norm: float
+    """Before clipping."""
+    learning_rate: float
+    seconds: float
+    tokens_per_second: float
+    validation_loss: float | None = None
+    """Nats per token on the held-out rows, when measured at this step."""
+
+
+class PreferenceReport(Section):
+    """One optimiser step of reward modelling."""
+
+    kind: Literal["preference"] = "preference"
+    loss: float
+    """−log σ(chosen − rejected − margin), mean over pairs."""
+    accuracy: float
+    """Share of pairs whose chosen scores higher."""
+    margin: float
+    """Mean of chosen − rejected."""
+    grad_norm: float
+    learning_rate: float
+    seconds: float
+    pairs_per_second: float
+    validation_accuracy: float | None = None
+    """On held-out pairs, when measured at this step."""
+
+
+class PhaseSeconds(Section):
+    """Where a PPO step's time went, on rank 0."""
+
+    generate: float = 0.0
+    judge: float = 0.0
+    annotate: float = 0.0
+    update: float = 0.0
+    publish: float = 0.0
+    total: float = 0.0
+
+
+class PpoReport(Section):
+    """One PPO step."""
+
+    kind: Literal["ppo"] = "ppo"
+    policy_version: int
+    """Version of the policy that sampled this batch."""
+    responses: int
+    quarantined: int
+    """Prompts set aside because their reward could not be had."""
+    score_mean: float
+    score_std: float
+    score_min: float
+    score_max: float
+    components: dict[str, float] = Field(default_factory=dict)
+    """Mean of each named part of the score."""
+    return_mean: float
+    """Σ_t γ^t R_{t+1}, mean over responses."""
+    kl: float
+    """k1 to the reference, summed over each response's tokens, mean over responses."""
+    kl_k3: float
+    kl_coef: float
+    entropy: float
+    """Nats per response token."""
+    response_length_mean: float
+    response_length_max: int
+    truncated_fraction: float
+    policy_loss: float
+    value_loss: float
+    approx_kl: float
+    """½·mean (Δ log-prob)² to the batch's old policy."""
+    clip_fraction_low: float
+    clip_fraction_high: float
+    value_clip_fraction: float
+    advantage_mean: float
+    """Before whitening."""
+    advantage_std: float
+    explained_variance: float
+    """1 − var(return − value) / var(return)."""
+    policy_grad_norm: float
+    critic_grad_norm: float
+    learning_rate: float
+    critic_learning_rate: float
+    sampler_difference_mean: float
+    """Mean |sampler − trainer| log-prob over response tokens."""
+    sampler_difference_max: float
+    importance_weight_max: float
+    tokens_per_second: float
+    """Response tokens sampled and learnt per second of the whole step."""
+    generate_tokens_per_second: float
+    seconds: PhaseSeconds
+
+
+StepReport = Annotated[
+    SupervisedReport | PreferenceReport | PpoReport, Field(discriminator="kind")
+]
+
+
+def deterministic_part(report: Section) -> dict[str, object]:
+    """The report without its clock readings: what a resumed run must repeat exactly."""
+    clocks = {"seconds", "tokens_per_second", "pairs_per_second", "generate_tokens_per_second"}
+    return report.model_dump(exclude=clocks)

@@ -1,0 +1,49 @@
+"""RewardSpec → RewardFunction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rlhf_service.ports import RewardFunction
+from rlhf_service.reward.base import Guarded
+from rlhf_service.reward.blend import Blend
+from rlhf_service.reward.length import Length
+from rlhf_service.reward.regex import Regex
+from rlhf_service.reward.string_check import StringCheck
+from rlhf_service.spec.reward import (
+    BlendReward,
+    LengthReward,
+    RegexReward,
+    RewardModelReward,
+    RewardSpec,
+    StringCheckReward,
+)
+
+
+def build_reward(
+    spec: RewardSpec, folders: Mapping[str, Path], device: str = "cpu"
+) -> RewardFunction:
+    """The reward; `folders` maps stages to the folders of their models. Raises ModelError."""
+    return Guarded(_build(spec, folders, device))
+
+
+def _build(spec: RewardSpec, folders: Mapping[str, Path], device: str) -> RewardFunction:
+    match spec:
+        case StringCheckReward():
+            return StringCheck(spec)
+        case RegexReward():
+            return Regex(spec)
+        case LengthReward():
+            return Length(spec)
+        case BlendReward():
+            return Blend(tuple(_build(s, folders, device) for s in spec.rewards), spec.weights)
+        case RewardModelReward():
+            # Torch is loaded only where a network scores.
+            import torch
+
+            from rlhf_service.reward.reward_model import RewardModelScorer
+
+            model = spec.model
+            folder = folders[model.stage] if model.type == "stage" else Path(model.path)
+            return RewardModelScorer.load(spec.name, folder, torch.device(device))

@@ -1,0 +1,32 @@
+"""1 when the response stands in a relation to a reference, else 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlhf_service.records import Rollout, Score, ScoreOutcome
+from rlhf_service.reward.base import fill
+from rlhf_service.spec.reward import StringCheckReward
+
+RELATIONS = {
+    "eq": lambda response, reference: response == reference,
+    "ne": lambda response, reference: response != reference,
+    "like": lambda response, reference: reference in response,
+    "ilike": lambda response, reference: reference.casefold() in response.casefold(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StringCheck:
+    """Scores by StringCheckReward."""
+
+    spec: StringCheckReward
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[ScoreOutcome]:
+        return [self._score(rollout) for rollout in rollouts]
+
+    def _score(self, rollout: Rollout) -> Score:
+        reference = fill(self.spec.reference, rollout.prompt.item)
+        value = float(RELATIONS[self.spec.operation](rollout.text, reference))
+        return Score(value=value, components={self.spec.name: value})

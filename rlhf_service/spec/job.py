@@ -1,0 +1,138 @@
+"""JobSpec: everything a user says about a job."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from rlhf_service.spec.base import Section
+from rlhf_service.spec.learner import LearnerSpec
+from rlhf_service.spec.model import ModelSpec, StageModel
+from rlhf_service.spec.resources import ResourceSpec
+from rlhf_service.spec.reward import BlendReward, RewardModelReward
+from rlhf_service.spec.stages import PpoStage, RewardStage, StageSpec
+
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+LabelValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class CheckpointSpec(Section):
+    """When to save everything that decides the next step."""
+
+    every: int = Field(default=10, ge=1)
+    """Steps between checkpoints of a stage."""
+
+    keep: int = Field(default=2, ge=1)
+    """Newest checkpoints kept; older ones are deleted."""
+
+
+class RecoverySpec(Section):
+    """What a job may spend on failures before it fails."""
+
+    max_attempts: int = Field(default=3, ge=1)
+    """Ray jobs submitted for it, the first included."""
+
+    max_restarts: int = Field(default=5, ge=0)
+    """Learner-group restarts within one attempt."""
+
+    request_timeout: float = Field(default=300, gt=0)
+    """Seconds a rollout or reward request may take before its actor counts as stalled."""
+
+
+class JobSpec(Section):
+    """One job: a model taken through one or more stages."""
+
+    name: str = Field(default="job", min_length=1, max_length=64)
+    """Shown in lists; need not be unique."""
+
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=16)
+    """Free key-value pairs for filters."""
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Decides initial weights, data order and sampling."""
+
+    model: ModelSpec
+    """The base model."""
+
+    stages: tuple[StageSpec, ...] = Field(min_length=1)
+    """Run in this order; a stage may start from what an earlier one produced."""
+
+    learner: LearnerSpec = LearnerSpec()
+    """DeepSpeed settings."""
+
+    resources: ResourceSpec = ResourceSpec()
+    """Processes and what they reserve."""
+
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    """When to save."""
+
+    recovery: RecoverySpec = RecoverySpec()
+    """How much failure to survive."""
+
+    @model_validator(mode="after")
+    def base_model_is_no_stage(self) -> JobSpec:
+        if isinstance(self.model, StageModel):
+            raise ValueError("model: must be a folder or scratch; a stage has not run yet")
+        return self
+
+    @model_validator(mode="after")
+    def stages_refer_backwards(self) -> JobSpec:
+        earlier: dict[str, StageSpec] = {}
+        for index, stage in enumerate(self.stages):
+            if stage.name in earlier:
+                raise ValueError(f"stages[{index}].name: {stage.name!r} is taken; name it otherwise")
+            for field, reference in stage_references(stage):
+                if reference.stage not in earlier:
+                    raise ValueError(
+                        f"stages[{index}].{field}: no earlier stage is named {reference.stage!r}; "
+                        f"earlier stages: {sorted(earlier) or 'none'}"
+                    )
+                is_reward_model = isinstance(earlier[reference.stage], RewardStage)
+                if field.startswith("reward") and not is_reward_model:
+                    raise ValueError(
+                        f"stages[{index}].{field}: {reference.stage!r} is not a reward stage; "
+                        "its model gives no score"
+                    )
+                if field == "model" and is_reward_model:
+                    raise ValueError(
+                        f"stages[{index}].{field}: {reference.stage!r} is a reward stage; "
+                        "its model generates no text"
+                    )
+            earlier[stage.name] = stage
+        return self
+
+    @model_validator(mode="after")
+    def batches_divide_over_ranks(self) -> JobSpec:
+        ranks = self.resources.learner.num_workers
+        for index, stage in enumerate(self.stages):
+            if isinstance(stage, PpoStage):
+                field, rows = "prompts_per_step", stage.prompts_per_step
+                per_rank = rows * stage.samples_per_prompt // ranks
+                if rows % ranks == 0 and per_rank < stage.ppo.minibatches:
+                    raise ValueError(
+                        f"stages[{index}].ppo.minibatches: {stage.ppo.minibatches} minibatches of "
+                        f"{per_rank} responses a rank; lower it or raise prompts_per_step"
+                    )
+            else:
+                field, rows = "batch_size", stage.batch_size
+            if rows % ranks:
+                raise ValueError(
+                    f"stages[{index}].{field}: {rows} is not divisible by the {ranks} learner ranks; "
+                    f"use a multiple of {ranks}"
+                )
+        return self
+
+    @property
+    def needs_pools(self) -> bool:
+        return any(isinstance(stage, PpoStage) for stage in self.stages)
+
+
+def stage_references(stage: StageSpec) -> list[tuple[str, StageModel]]:
+    """Every reference of `stage` to another stage, with the field it stands in."""
+    found = [("model", stage.model)]
+    if isinstance(stage, PpoStage):
+        found.append(("critic", stage.critic))
+        rewards = stage.reward.rewards if isinstance(stage.reward, BlendReward) else (stage.reward,)
+        found += [("reward.model", r.model) for r in rewards if isinstance(r, RewardModelReward)]
+    return [(field, model) for field, model in found if isinstance(model, StageModel)]

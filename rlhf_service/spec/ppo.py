@@ -1,0 +1,109 @@
+"""Sampling and the PPO update."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from rlhf_service.spec.base import Section
+
+
+class SamplingSpec(Section):
+    """How the policy's tokens are drawn. Trainer and sampler both divide logits by `temperature`."""
+
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Response limit, EOS included; a response cut there is `truncated`."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """Softmax temperature, in rollouts and in training alike."""
+
+
+class KlSpec(Section):
+    """Penalty for leaving the reference policy."""
+
+    coef: float = Field(default=0.05, ge=0)
+    """β at the start."""
+
+    placement: Literal["reward", "loss"] = "reward"
+    """Subtract β·kl from each token's reward, or add it to the loss."""
+
+    estimator: Literal["k1", "k2", "k3"] = "k1"
+    """Schulman's estimators; k1 belongs in the reward, k2 or k3 in the loss."""
+
+    target: float | None = Field(default=None, gt=0)
+    """KL per sequence (summed over its tokens, nats) that an adaptive β aims at; fixed when absent."""
+
+    horizon: int = Field(default=10_000, ge=1)
+    """Sequences over which the adaptive β corrects (Ziegler et al. 2019)."""
+
+    @model_validator(mode="after")
+    def k1_has_a_gradient(self) -> KlSpec:
+        if self.placement == "loss" and self.estimator == "k1":
+            raise ValueError(
+                "estimator k1 in the loss has zero expected gradient; use k2 or k3, "
+                "or placement reward"
+            )
+        return self
+
+
+class PpoSpec(Section):
+    """Clipped PPO with a critic (arXiv 1707.06347, details of 2403.17031)."""
+
+    epochs: int = Field(default=4, ge=1)
+    """Passes over each batch."""
+
+    minibatches: int = Field(default=1, ge=1)
+    """Optimiser steps in a pass."""
+
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    """ε below: the ratio is clipped at 1 − clip_low."""
+
+    clip_high: float = Field(default=0.2, gt=0)
+    """ε above: the ratio is clipped at 1 + clip_high."""
+
+    dual_clip: float | None = Field(default=None, gt=1)
+    """For negative advantages the loss is at most this times −A; off when absent."""
+
+    value_clip: float | None = Field(default=0.2, gt=0)
+    """Clip of the value's move from its old estimate; off when null."""
+
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Entropy bonus."""
+
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount."""
+
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """GAE λ (arXiv 1506.02438)."""
+
+    whiten_advantages: bool = True
+    """Zero mean and unit variance over all response tokens of the global batch."""
+
+    normalize_reward: bool = False
+    """Divide scores by their running standard deviation, kept across ranks and checkpoints."""
+
+    reward_clip: float | None = Field(default=10.0, gt=0)
+    """Scores are clipped to ± this; off when null."""
+
+    truncation_penalty: float = Field(default=0.0, ge=0)
+    """Subtracted from the score of a response that hit the length limit without EOS."""
+
+    importance_cap: float | None = Field(default=2.0, gt=0)
+    """C of truncated importance sampling between sampler and trainer; off when null."""
+
+    critic_warmup_steps: int = Field(default=0, ge=0)
+    """Steps in which only the critic learns."""
+
+    target_kl: float | None = Field(default=None, gt=0)
+    """Stop the epochs of a batch once approx-KL to the batch's old policy passes this."""
+
+    kl: KlSpec = KlSpec()
+    """Penalty for leaving the reference."""
+
+
+class GateSpec(Section):
+    """What must hold before the first update: ratio 1, KL 0, sampler and trainer agree."""
+
+    max_logprob_difference: float = Field(default=0.05, gt=0)
+    """Largest |sampler − trainer| log-prob of any token."""

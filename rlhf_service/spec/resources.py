@@ -1,0 +1,57 @@
+"""What of the cluster a job asks for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rlhf_service.spec.base import Section
+
+
+class LearnerResources(Section):
+    """The learner group: one process (a rank) for each worker."""
+
+    num_workers: int = Field(default=1, ge=1)
+    """Learner ranks."""
+
+    cpus_per_worker: float = Field(default=1, gt=0)
+    """CPUs reserved for each rank."""
+
+    gpus_per_worker: float = Field(default=0, ge=0)
+    """GPUs reserved for each rank."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """Torch threads of a rank; the whole CPUs it reserves when absent."""
+
+
+class PoolResources(Section):
+    """A pool of identical actors."""
+
+    num_actors: int = Field(default=1, ge=1)
+    """Actors in the pool."""
+
+    cpus_per_actor: float = Field(default=0.25, gt=0)
+    """CPUs reserved for each actor."""
+
+    gpus_per_actor: float = Field(default=0, ge=0)
+    """GPUs reserved for each actor."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """Torch threads of an actor; the whole CPUs it reserves, at least 1, when absent."""
+
+
+class ResourceSpec(Section):
+    """Processes of the job and what each reserves."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """cpu (gloo) or cuda (NCCL); auto takes cuda when the learners reserve GPUs."""
+
+    learner: LearnerResources = LearnerResources()
+    """Ranks of the learner group."""
+
+    rollout: PoolResources = PoolResources()
+    """Rollout actors (used by ppo stages)."""
+
+    reward: PoolResources = PoolResources()
+    """Reward actors (used by ppo stages)."""

@@ -1,0 +1,86 @@
+"""The loop every stage runs: restore, step, report, checkpoint, stop when asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from rlhf_service.events import CheckpointSaved, StageStarted, StepCompleted
+from rlhf_service.reports import StepReport
+from rlhf_service.stages.context import StageContext, StopRequested
+
+
+class Trainer(Protocol):
+    """One stage's training, a step at a time. Every method is collective."""
+
+    name: str
+    kind: str
+    steps: int
+
+    def begin(self) -> None:
+        """Called once before the first step, unless a checkpoint is restored."""
+        ...
+
+    def step(self, step: int) -> StepReport:
+        """Do step `step` (1 is the first) and report it."""
+        ...
+
+    def save(self, folder: Path) -> dict[str, object]:
+        """Write into `folder`; return the JSON state that goes with it."""
+        ...
+
+    def load(self, folder: Path, state: dict[str, object]) -> None:
+        """The reverse of save."""
+        ...
+
+
+def run_steps(context: StageContext, trainer: Trainer) -> None:
+    """Run `trainer` from its newest checkpoint to its last step.
+
+    Raises StopRequested after the checkpoint, when the job is asked to stop.
+    """
+    done = restore(context, trainer)
+    context.emit(
+        StageStarted(stage=trainer.name, kind=trainer.kind, steps=trainer.steps, from_step=done)
+    )
+    if done == 0:
+        trainer.begin()
+    saved = done
+    for step in range(done + 1, trainer.steps + 1):
+        report = trainer.step(step)
+        context.emit(
+            StepCompleted(
+                stage=trainer.name,
+                step=step,
+                steps=trainer.steps,
+                report=report,
+                replayed=step <= context.reported.get(trainer.name, 0),
+            )
+        )
+        context.progress(trainer.name, step)
+        stopping = context.stop_requested()
+        if stopping or step % context.spec.checkpoint.every == 0:
+            checkpoint(context, trainer, step)
+            saved = step
+        if stopping and step < trainer.steps:
+            raise StopRequested(f"stopped after step {step} of stage {trainer.name}")
+    if saved < trainer.steps:
+        checkpoint(context, trainer, trainer.steps)
+
+
+def restore(context: StageContext, trainer: Trainer) -> int:
+    """Load the newest checkpoint. Returns the steps already done."""
+    found = context.group.broadcast(context.checkpoints.latest(trainer.name))
+    if found is None:
+        return 0
+    trainer.load(found.path, found.state())
+    context.checkpoints.restore_rng(found)
+    return found.step
+
+
+def checkpoint(context: StageContext, trainer: Trainer, step: int) -> None:
+    """Save everything that decides step `step + 1`."""
+    path, seconds = context.checkpoints.save(trainer.name, step, trainer.save)
+    context.emit(
+        CheckpointSaved(stage=trainer.name, step=step, path=str(path), seconds=seconds)
+    )

@@ -1,0 +1,181 @@
+"""The PPO stage: builds the parts of a run, then takes steps."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from rlhf_service.algorithms.rewards import RunningMoments
+from rlhf_service.data.plan import RowPlan
+from rlhf_service.data.rows import read_prompts
+from rlhf_service.data.tokens import encode_prompts
+from rlhf_service.events import EvaluationCompleted, PromptQuarantined, SamplesDrawn
+from rlhf_service.learner.ppo import PpoLearner
+from rlhf_service.ledger import PromptLedger
+from rlhf_service.models.heads import ValueModel
+from rlhf_service.prompts import PromptSource
+from rlhf_service.reports import PpoReport
+from rlhf_service.spec.data import DataSpec
+from rlhf_service.spec.reward import BlendReward, RewardModelReward, RewardSpec
+from rlhf_service.spec.stages import PpoStage
+from rlhf_service.stages.context import StageContext
+from rlhf_service.stages.evaluate import evaluate, samples_of
+from rlhf_service.stages.finish import export_policy
+from rlhf_service.stages.loop import run_steps
+from rlhf_service.stages.start import Start, require_length, start
+from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
+
+
+def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
+    """Train, evaluate, then export the policy. `field` is the stage's place in the spec."""
+    rows = read_prompts(stage.prompts, f"{field}.prompts.path")
+    begun = start(context, stage, lambda: (row.prompt for row in rows))
+    longest = stage.max_prompt_length + stage.sampling.max_new_tokens
+    require_length(begun, longest, f"{field}.sampling.max_new_tokens (with max_prompt_length)")
+    learner = build_learner(context, stage, begun)
+    channel = context.pools.weights()
+    run = PpoRun(
+        stage=stage,
+        seed=context.spec.seed,
+        prompts=prompt_source(context, stage, begun, stage.prompts, f"{field}.prompts.path"),
+        engine=context.pools.rollouts(shape_folder(context, stage, begun), channel),
+        reward=context.pools.rewards(stage.reward, reward_folders(context, stage.reward)),
+        learner=learner,
+        weights=channel,
+        group=context.group,
+    )
+    held_out = None
+    if stage.evaluation is not None:
+        source = stage.evaluation.prompts
+        at = f"{field}.evaluation.prompts.path"
+        held_out = prompt_source(context, stage, begun, source, at)
+    trainer = PpoTrainer(context, run, held_out)
+    run_steps(context, trainer)
+    figures = {f"held_out_reward_step_{e.step}": e.mean for e in trainer.evaluations}
+    export_policy(context, stage, learner.policy, begun, figures)
+
+
+def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLearner:
+    """Policy, critic and reference of this rank."""
+    dtype = torch.bfloat16 if context.spec.learner.precision == "bf16" else torch.float32
+    reference = copy.deepcopy(begun.model).to(context.device, dtype).eval().requires_grad_(False)
+    trunk = begun.model
+    if stage.critic is not None:
+        critic = ValueModel.load(context.model_folder(stage.critic))
+    else:
+        critic = ValueModel.of(copy.deepcopy(trunk))
+    return PpoLearner(
+        policy=context.engines(begun.model, stage.optimizer),
+        critic=context.engines(critic, stage.critic_optimizer),
+        reference=reference,
+        stage=stage,
+        learner=context.spec.learner,
+        group=context.group,
+        device=context.device,
+        seed=context.spec.seed,
+    )
+
+
+def prompt_source(
+    context: StageContext, stage: PpoStage, begun: Start, data: DataSpec, field: str
+) -> PromptSource:
+    """Prompts of a file, tokenised, in seeded epochs."""
+    rows = read_prompts(data, field)
+    return PromptSource(
+        rows=rows,
+        token_ids=encode_prompts(rows, begun.tokenizer, stage.max_prompt_length, field),
+        plan=RowPlan(len(rows), stage.prompts_per_step, context.spec.seed),
+    )
+
+
+def shape_folder(context: StageContext, stage: PpoStage, begun: Start) -> Path:
+    """Config and tokenizer for the rollout engines; weights reach them through the channel."""
+    folder = context.folder.stage(stage.name) / "rollout"
+    if context.group.rank == 0:
+        begun.model.config.save_pretrained(folder)
+        if begun.model.generation_config is not None:
+            begun.model.generation_config.save_pretrained(folder)
+        begun.tokenizer.save_pretrained(folder)
+    context.group.barrier()
+    return folder
+
+
+def reward_folders(context: StageContext, reward: RewardSpec) -> dict[str, Path]:
+    """Stage → folder, for the reward models that the reward refers to."""
+    parts = reward.rewards if isinstance(reward, BlendReward) else (reward,)
+    models = [part.model for part in parts if isinstance(part, RewardModelReward)]
+    return {m.stage: context.folder.stage_model(m.stage) for m in models if m.type == "stage"}
+
+
+class PpoTrainer:
+    """PPO as the stage loop sees it."""
+
+    def __init__(self, context: StageContext, run: PpoRun, held_out: PromptSource | None) -> None:
+        self.name, self.kind, self.steps = run.stage.name, run.stage.type, run.stage.steps
+        self._context, self._run, self._held_out = context, run, held_out
+        self._state = PpoState(
+            step=0,
+            policy_version=1,
+            kl_coef=run.stage.ppo.kl.coef,
+            normaliser=RunningMoments(),
+            ledger=PromptLedger(),
+        )
+        self.evaluations: list[EvaluationCompleted] = []
+
+    def begin(self) -> None:
+        publish(self._run, self._state.policy_version)
+        self._evaluate()
+
+    def step(self, step: int) -> PpoReport:
+        outcome = ppo_step(self._run, self._state)
+        self._state = outcome.state
+        for prompt, failure in outcome.quarantined:
+            message = f"{failure.kind}: {failure.message}"
+            self._context.emit(
+                PromptQuarantined(stage=self.name, step=step, prompt=prompt.row, message=message)
+            )
+        if step == 1 or step % self._run.stage.sample_every == 0:
+            drawn = samples_of(outcome.rollouts, outcome.outcomes)
+            self._context.emit(SamplesDrawn(stage=self.name, step=step, samples=drawn))
+        evaluation = self._run.stage.evaluation
+        every = evaluation.every if evaluation is not None else None
+        if step == self.steps or (every and step % every == 0):
+            self._evaluate()
+        return outcome.report
+
+    def save(self, folder: Path) -> dict[str, object]:
+        self._run.learner.save(folder)
+        state = self._state
+        return {
+            "step": state.step,
+            "policy_version": state.policy_version,
+            "kl_coef": state.kl_coef,
+            "normaliser": asdict(state.normaliser),
+            "ledger": state.ledger.saved(),
+            "evaluations": [e.model_dump(mode="json") for e in self.evaluations],
+        }
+
+    def load(self, folder: Path, state: dict[str, object]) -> None:
+        self._run.learner.load(folder)
+        self._state = PpoState(
+            step=state["step"],  # type: ignore[arg-type]
+            policy_version=state["policy_version"],  # type: ignore[arg-type]
+            kl_coef=state["kl_coef"],  # type: ignore[arg-type]
+            normaliser=RunningMoments(**state["normaliser"]),  # type: ignore[arg-type]
+            ledger=PromptLedger.restored(state["ledger"]),  # type: ignore[arg-type]
+        )
+        self.evaluations = [
+            EvaluationCompleted.model_validate(e)
+            for e in state["evaluations"]  # type: ignore[attr-defined]
+        ]
+        publish(self._run, self._state.policy_version)
+
+    def _evaluate(self) -> None:
+        if self._held_out is None:
+            return
+        found = evaluate(self._run, self._held_out, self._state.step, self._state.policy_version)
+        self.evaluations.append(found)
+        self._context.emit(found)

@@ -1,0 +1,174 @@
+"""One RLHF step: generate, judge, annotate, credit, update, publish, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rlhf_service.algorithms.kl import next_kl_coef
+from rlhf_service.algorithms.rewards import RunningMoments
+from rlhf_service.batch import ExperienceBatch, collate
+from rlhf_service.credit import assign_credit
+from rlhf_service.errors import RewardFailed
+from rlhf_service.gate import check_first_ratio, check_gate
+from rlhf_service.ledger import PromptLedger
+from rlhf_service.ports import Group, Learner, RewardFunction, RolloutEngine, WeightChannel
+from rlhf_service.prompts import PromptSource, shard
+from rlhf_service.records import Prompt, Rollout, ScoreFailure, ScoreOutcome
+from rlhf_service.reporting import Outline, ppo_report
+from rlhf_service.reports import PhaseSeconds, PpoReport
+from rlhf_service.spec.stages import PpoStage
+
+
+@dataclass(frozen=True, slots=True)
+class PpoState:
+    """What one step hands to the next, besides the networks. Saved in every checkpoint."""
+
+    step: int
+    """Steps done."""
+    policy_version: int
+    """Version that the next step samples from."""
+    kl_coef: float
+    """β of the next step."""
+    normaliser: RunningMoments
+    """Running moments of the scores."""
+    ledger: PromptLedger
+    """Which prompts are trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class PpoRun:
+    """The parts of a running PPO stage on one rank."""
+
+    stage: PpoStage
+    seed: int
+    prompts: PromptSource
+    engine: RolloutEngine
+    reward: RewardFunction
+    learner: Learner
+    weights: WeightChannel
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What a step leaves behind."""
+
+    state: PpoState
+    report: PpoReport
+    rollouts: list[Rollout]
+    """This rank's."""
+    outcomes: list[ScoreOutcome]
+    quarantined: list[tuple[Prompt, ScoreFailure]]
+    """Over all ranks."""
+
+
+def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
+    """One on-policy step on this rank's shard of the prompts. Collective."""
+    stage, group, clock = run.stage, run.group, PhaseClock()
+    ledger, positions = state.ledger.lease(stage.prompts_per_step)
+    prompts = run.prompts.at(shard(positions, group.rank, group.size), stage.samples_per_prompt)
+
+    with clock.phase("generate"):
+        rollouts = run.engine.generate(
+            prompts, stage.sampling, version=state.policy_version, seed=run.seed
+        )
+    with clock.phase("judge"):
+        outcomes = run.reward.score(rollouts)
+    quarantined = gather_failures(prompts, outcomes, group)
+    batch = collate(rollouts, outcomes)
+    require_scores(batch, quarantined, group)
+
+    with clock.phase("annotate"):
+        recall = run.learner.annotate(batch)
+    if state.step == 0:
+        check_gate(batch, recall, stage.gate, group)
+    assigned = assign_credit(
+        batch,
+        recall,
+        stage.ppo,
+        kl_coef=state.kl_coef,
+        normaliser=state.normaliser,
+        group=group,
+    )
+    with clock.phase("update"):
+        stats = run.learner.update(
+            batch, recall, assigned.credit, step=state.step + 1, kl_coef=state.kl_coef
+        )
+    if state.step == 0:
+        clipped = stats.clip_fraction_low + stats.clip_fraction_high
+        check_first_ratio(stats.approx_kl, clipped, stage.ppo.epochs * stage.ppo.minibatches)
+    with clock.phase("publish"):
+        publish(run, state.policy_version + 1)
+
+    outline = Outline.of(batch, recall, assigned, outcomes, stage.ppo, group)
+    report = ppo_report(outline, stats, state.policy_version, state.kl_coef, clock.seconds())
+    state = PpoState(
+        step=state.step + 1,
+        policy_version=state.policy_version + 1,
+        kl_coef=kl_coef_after(state.kl_coef, report, stage),
+        normaliser=assigned.normaliser,
+        ledger=ledger.settle(positions, {prompt.position for prompt, _ in quarantined}),
+    )
+    return StepOutcome(state, report, rollouts, outcomes, quarantined)
+
+
+def publish(run: PpoRun, version: int) -> None:
+    """Make the policy fetchable as `version`. Collective; waits for no rollout engine."""
+    snapshot = run.learner.snapshot(version)
+    if snapshot is not None:
+        run.weights.publish(snapshot)
+    run.group.barrier()
+
+
+def gather_failures(
+    prompts: list[Prompt], outcomes: list[ScoreOutcome], group: Group
+) -> list[tuple[Prompt, ScoreFailure]]:
+    """Prompts without a score, over all ranks."""
+    mine = [
+        (prompt, outcome)
+        for prompt, outcome in zip(prompts, outcomes, strict=True)
+        if isinstance(outcome, ScoreFailure)
+    ]
+    return [failure for failures in group.gather(mine) for failure in failures]  # type: ignore[attr-defined]
+
+
+def require_scores(
+    batch: ExperienceBatch, quarantined: list[tuple[Prompt, ScoreFailure]], group: Group
+) -> None:
+    """At least half of a step's responses must have a score. Raises RewardFailed. Collective."""
+    scored = int(group.sum(batch.scored.sum()))
+    if quarantined and len(quarantined) >= scored:
+        prompt, failure = quarantined[0]
+        raise RewardFailed(
+            f"the reward failed for {len(quarantined)} of {len(quarantined) + scored} responses of a "
+            f"step; first (prompt row {prompt.row}): {failure.kind}: {failure.message}; "
+            "mend the reward and resume"
+        )
+
+
+def kl_coef_after(coef: float, report: PpoReport, stage: PpoStage) -> float:
+    """β of the next step: fixed, or moved towards the target."""
+    kl = stage.ppo.kl
+    if kl.target is None:
+        return coef
+    return next_kl_coef(coef, report.kl, kl.target, kl.horizon, report.responses)
+
+
+class PhaseClock:
+    """Seconds of each phase of a step."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._phases = PhaseSeconds()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._phases = self._phases.model_copy(update={name: time.perf_counter() - started})
+
+    def seconds(self) -> PhaseSeconds:
+        return self._phases.model_copy(update={"total": time.perf_counter() - self._started})

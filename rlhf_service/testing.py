@@ -1,0 +1,126 @@
+"""Shipped fakes: one for each port, so that whatever uses a port can be tested without the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from rlhf_service.errors import WeightsUnavailable
+from rlhf_service.events import Event
+from rlhf_service.ports import RewardFunction, RolloutEngine, WeightChannel, WeightSnapshot
+from rlhf_service.records import Rollout, Score, ScoreOutcome
+from rlhf_service.spec.learner import OptimizerSpec
+from rlhf_service.spec.reward import RewardSpec
+
+
+class ListSink:
+    """EventSink that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+
+class InProcessChannel:
+    """WeightChannel within one process."""
+
+    def __init__(self) -> None:
+        self._versions: dict[int, WeightSnapshot] = {}
+
+    def publish(self, snapshot: WeightSnapshot) -> None:
+        copies = {name: tensor.clone() for name, tensor in snapshot.tensors.items()}
+        self._versions[snapshot.version] = WeightSnapshot(
+            snapshot.version, dict(snapshot.digests), copies
+        )
+
+    def fetch(self, version: int) -> WeightSnapshot:
+        if version not in self._versions:
+            raise WeightsUnavailable(f"version {version} is not published")
+        return self._versions[version]
+
+
+class FunctionReward:
+    """RewardFunction from a function of the rollout."""
+
+    def __init__(self, value: Callable[[Rollout], float]) -> None:
+        self._value = value
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[ScoreOutcome]:
+        return [Score(value=self._value(r), components={"function": self._value(r)}) for r in rollouts]
+
+
+class PullingEngine:
+    """RolloutEngine that fetches the version it is asked for, as a rollout actor does."""
+
+    def __init__(self, engine: RolloutEngine, channel: WeightChannel) -> None:
+        self._engine, self._channel = engine, channel
+
+    def generate(self, prompts, sampling, *, version, seed):  # type: ignore[no-untyped-def]
+        if self._engine.version != version:  # type: ignore[attr-defined]
+            self._engine.load_weights(self._channel.fetch(version))  # type: ignore[attr-defined]
+        return self._engine.generate(prompts, sampling, version=version, seed=seed)
+
+
+class LocalPools:
+    """Pools in this process: no Ray, the same code paths."""
+
+    def __init__(self, reward: RewardFunction | None = None) -> None:
+        self._reward = reward
+
+    def weights(self) -> InProcessChannel:
+        return InProcessChannel()
+
+    def rollouts(self, model: Path, weights: WeightChannel) -> RolloutEngine:
+        from rlhf_service.rollout.build import build_engine
+
+        return PullingEngine(build_engine(model, "fp32", "cpu"), weights)
+
+    def rewards(self, reward: RewardSpec, folders: Mapping[str, Path]) -> RewardFunction:
+        from rlhf_service.reward.build import build_reward
+
+        return self._reward or build_reward(reward, folders)
+
+
+class PlainEngine:
+    """Engine port in plain torch: one rank, no sharding. The yardstick for DeepSpeed."""
+
+    def __init__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> None:
+        self.module = module
+        self._max_norm = optimizer.max_grad_norm
+        self._adam = torch.optim.AdamW(
+            module.parameters(),
+            lr=optimizer.learning_rate,
+            betas=optimizer.betas,
+            eps=optimizer.eps,
+            weight_decay=optimizer.weight_decay,
+        )
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def step(self, learning_rate: float) -> float:
+        for group in self._adam.param_groups:
+            group["lr"] = learning_rate
+        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._max_norm)
+        self._adam.step()
+        self._adam.zero_grad()
+        return float(norm)
+
+    def full_state(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.detach() for name, tensor in self.module.state_dict().items()}
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save([self.module.state_dict(), self._adam.state_dict()], folder / "state.pt")
+
+    def load(self, folder: Path) -> None:
+        module, adam = torch.load(folder / "state.pt", weights_only=True)
+        self.module.load_state_dict(module)
+        self._adam.load_state_dict(adam)
+
+    def close(self) -> None:
+        return None

@@ -1,0 +1,57 @@
+"""What it means that an attempt is gone, for every status and last word."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.reconcile.settlement import Facts, Retry, Settle, Wait, settle
+from rlhf_service.events import JobStopped
+from rlhf_service.job import HOLDING, JobStatus, StopReason, can_move
+
+last_words = st.none() | st.builds(
+    JobStopped, reason=st.sampled_from(StopReason), message=st.just("m"), retryable=st.booleans()
+)
+facts = st.builds(
+    Facts,
+    has_result=st.booleans(),
+    stopped=last_words,
+    leftovers=st.sampled_from([(), ("actor",)]),
+    overdue=st.booleans(),
+    log_tail=st.text(max_size=50),
+)
+statuses = st.sampled_from(sorted(HOLDING))
+
+
+@given(statuses, st.integers(0, 3), st.integers(1, 3), facts)
+def test_every_verdict_can_be_carried_out(
+    status: JobStatus, deaths: int, most: int, known: Facts
+) -> None:
+    verdict = settle(status, deaths, most, known)
+    match verdict:
+        case Settle(to, reason, _):
+            assert can_move(status, to)
+            if to.is_terminal:
+                assert reason is not None
+                assert reason.to_status() is to
+        case Retry():
+            assert deaths + 1 < most
+            assert status not in (JobStatus.CANCELLING, JobStatus.PAUSING)
+        case Wait():
+            assert known.leftovers
+
+
+@given(statuses, st.integers(0, 3), facts)
+def test_success_is_the_record_and_nothing_else(
+    status: JobStatus, deaths: int, known: Facts
+) -> None:
+    verdict = settle(status, deaths, 3, known)
+    says = isinstance(verdict, Settle) and verdict.status is JobStatus.SUCCEEDED
+    assert says == known.has_result
+
+
+@given(facts)
+def test_cancelled_is_never_said_while_something_lives(known: Facts) -> None:
+    verdict = settle(JobStatus.CANCELLING, 0, 3, known)
+    if isinstance(verdict, Settle) and verdict.status is JobStatus.CANCELLED:
+        assert not known.leftovers
