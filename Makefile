@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 export RAY_AUTH_MODE ?= token
 export HF_HUB_OFFLINE = 1
-export OMP_WAIT_POLICY = PASSIVE
+export GOMP_SPINCOUNT = 30000
 export TOKENIZERS_PARALLELISM = false
 
 .PHONY: setup demo serve test lint bench clean

@@ -79,6 +79,11 @@ class Embedded:
         """The key the command line uses; kept in the state folder, readable by this user only."""
         return str(json.loads((self.folder / CONNECTION).read_text(encoding="utf-8"))["api_key"])
 
+    @property
+    def api_pid(self) -> int | None:
+        """The control plane's process."""
+        return None if self._api is None else self._api.pid
+
     def tend(self) -> None:
         """Start the control plane again if it died. Raises RlhfError when the cluster did."""
         if not self.cluster.alive:

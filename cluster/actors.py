@@ -126,8 +126,8 @@ class RewardActor:
         except RlhfError as fault:
             return Refused(fault, transient=False)
         except Exception:
-            fault = RlhfError(f"the reward raised: {traceback.format_exc(limit=3)}")
-            return Refused(fault, transient=False)
+            raised = RlhfError(f"the reward raised: {traceback.format_exc(limit=3)}")
+            return Refused(raised, transient=False)
 
     def _reward_for(self, request: ScoreRequest) -> Any:
         built = request.reward.model_dump_json()

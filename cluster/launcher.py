@@ -35,7 +35,9 @@ STATES = {
 
 DRIVER_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of several processes starve each other
+    # Waiting threads spin for some tens of microseconds, then sleep: idle processes of the job
+    # leave the cores to the busy one, and a parallel region still starts at once.
+    "GOMP_SPINCOUNT": "30000",
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
 }

@@ -76,7 +76,7 @@ class LocalCluster:
             return
         family = descendants(self._process.pid)
         self._process.terminate()
-        gone, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=STOP_SECONDS)
@@ -84,6 +84,11 @@ class LocalCluster:
         self._process = None
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+    @property
+    def pid(self) -> int | None:
+        """Process that everything of the cluster descends from."""
+        return None if self._process is None else self._process.pid
 
     @property
     def alive(self) -> bool:
@@ -148,7 +153,6 @@ class LocalCluster:
 
 
 SERVER_ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",
     "HF_HUB_OFFLINE": "1",
     # The control plane has already given the job its grace when it stops the driver.
     "RAY_JOB_STOP_WAIT_TIME_S": "5",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from cluster.host import actor_names, store_name
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, RoleStalled
 from rlhf_service.events import Event, Recovered, RoleStopped
+from rlhf_service.ports import WeightChannel
 from rlhf_service.records import Prompt, Rollout, ScoreFailure, ScoreOutcome
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.ppo import SamplingSpec
@@ -206,7 +208,7 @@ def split(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
     """At most `parts` contiguous, nearly equal, non-empty shares: the same for the same input."""
     size, extra = divmod(len(items), parts)
     edges = [i * size + min(i, extra) for i in range(parts + 1)]
-    shares = [items[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    shares = [items[a:b] for a, b in pairwise(edges)]
     return [share for share in shares if len(share)]
 
 
@@ -222,7 +224,8 @@ class RayPools:
     spec: JobSpec
     emit: Callable[[Event], None]
 
-    def rollouts(self, model: Path, weights: ObjectStoreChannel) -> PoolEngine:
+    def rollouts(self, model: Path, weights: WeightChannel) -> PoolEngine:
+        assert isinstance(weights, ObjectStoreChannel)  # the one that weights() gave
         pool = self._pool("rollout", self.spec.resources.rollout.num_actors)
         return PoolEngine(pool, weights, model, self.spec.learner.precision)
 

@@ -37,7 +37,7 @@ class UserError(RlhfError):
         self.message = message
         self.field = field
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str | None]]:
         return type(self), (self.message, self.field)
 
 

@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
+
+
+class SavedLedger(TypedDict):
+    """A ledger as JSON keeps it."""
+
+    cursor: int
+    settled: list[int]
+    quarantined: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +70,18 @@ class PromptLedger:
             leased=self.leased - positions,
         )
 
-    def saved(self) -> dict[str, object]:
+    def saved(self) -> SavedLedger:
         """JSON form for a checkpoint."""
-        return {
-            "cursor": self.cursor,
-            "settled": sorted(self.settled),
-            "quarantined": sorted(self.quarantined),
-        }
+        return SavedLedger(
+            cursor=self.cursor,
+            settled=sorted(self.settled),
+            quarantined=sorted(self.quarantined),
+        )
 
     @classmethod
-    def restored(cls, saved: dict[str, object]) -> PromptLedger:
+    def restored(cls, saved: SavedLedger) -> PromptLedger:
         return cls(
-            cursor=int(saved["cursor"]),  # type: ignore[call-overload]
-            settled=frozenset(saved["settled"]),  # type: ignore[arg-type]
-            quarantined=frozenset(saved["quarantined"]),  # type: ignore[arg-type]
+            cursor=saved["cursor"],
+            settled=frozenset(saved["settled"]),
+            quarantined=frozenset(saved["quarantined"]),
         )

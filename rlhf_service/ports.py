@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rlhf_service.events import Event
 from rlhf_service.records import Prompt, Rollout, ScoreOutcome
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from rlhf_service.batch import Credit, ExperienceBatch, Recall, UpdateStats
+
+Item = TypeVar("Item")
 
 
 class RolloutEngine(Protocol):
@@ -63,8 +65,15 @@ class WeightChannel(Protocol):
 class Group(Protocol):
     """The learner ranks as one."""
 
-    rank: int
-    size: int
+    @property
+    def rank(self) -> int:
+        """This rank, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of ranks."""
+        ...
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Elementwise sum over ranks."""
@@ -74,11 +83,11 @@ class Group(Protocol):
         """Elementwise maximum over ranks."""
         ...
 
-    def gather(self, item: object) -> list[object]:
+    def gather(self, item: Item) -> list[Item]:
         """Every rank's item, in rank order, on every rank."""
         ...
 
-    def broadcast(self, item: object) -> object:
+    def broadcast(self, item: Item) -> Item:
         """Rank 0's item on every rank."""
         ...
 

@@ -100,7 +100,7 @@ def mean_components(outcomes: Sequence[ScoreOutcome], group: Group) -> dict[str,
         if isinstance(outcome, Score):
             for name, value in outcome.components.items():
                 mine.setdefault(name, []).append(value)
-    everyone: list[dict[str, list[float]]] = group.gather(mine)  # type: ignore[assignment]
+    everyone: list[dict[str, list[float]]] = group.gather(mine)
     names = sorted({name for found in everyone for name in found})
     parts = {name: [v for found in everyone for v in found.get(name, [])] for name in names}
     return {name: math.fsum(values) / len(values) for name, values in parts.items()}

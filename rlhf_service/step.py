@@ -132,7 +132,7 @@ def gather_failures(
         for prompt, outcome in zip(prompts, outcomes, strict=True)
         if isinstance(outcome, ScoreFailure)
     ]
-    return [failure for failures in group.gather(mine) for failure in failures]  # type: ignore[attr-defined]
+    return [failure for failures in group.gather(mine) for failure in failures]
 
 
 def require_scores(

@@ -50,7 +50,8 @@ class FunctionReward:
         self._value = value
 
     def score(self, rollouts: Sequence[Rollout]) -> list[ScoreOutcome]:
-        return [Score(value=self._value(r), components={"function": self._value(r)}) for r in rollouts]
+        values = [self._value(rollout) for rollout in rollouts]
+        return [Score(value=value, components={"function": value}) for value in values]
 
 
 class PullingEngine:
@@ -100,7 +101,7 @@ class PlainEngine:
         )
 
     def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
+        torch.autograd.backward(loss)
 
     def step(self, learning_rate: float) -> float:
         for group in self._adam.param_groups:

@@ -87,5 +87,5 @@ def _to_array(tensor: torch.Tensor) -> np.ndarray:
 
 def _to_tensor(array: np.ndarray, dtype: str) -> torch.Tensor:
     # The array is read-only shared memory; the engine copies from it and never writes to it.
-    tensor = torch.frombuffer(memoryview(array).cast("B"), dtype=getattr(torch, dtype.removeprefix("torch.")))
-    return tensor.view(array.shape)
+    kind: torch.dtype = getattr(torch, dtype.removeprefix("torch."))
+    return torch.frombuffer(array.data.cast("B"), dtype=kind).view(array.shape)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,9 +28,10 @@ class Checkpoint:
     stage: str
     step: int
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """The trainer's own JSON state."""
-        return json.loads((self.path / STATE).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((self.path / STATE).read_text(encoding="utf-8"))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class CheckpointFolder:
     group: Group
 
     def save(
-        self, stage: str, step: int, write: Callable[[Path], dict[str, object]]
+        self, stage: str, step: int, write: Callable[[Path], dict[str, Any]]
     ) -> tuple[Path, float]:
         """Save and prune. Returns the folder and the seconds it took. Raises StorageError.
 

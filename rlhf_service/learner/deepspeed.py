@@ -45,7 +45,8 @@ class DeepSpeedEngine:
 
     @property
     def module(self) -> torch.nn.Module:
-        return self._engine
+        network: torch.nn.Module = self._engine
+        return network
 
     def backward(self, loss: torch.Tensor) -> None:
         # DeepSpeed averages over ranks; the whole loss is the sum of the ranks' parts.

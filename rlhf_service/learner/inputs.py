@@ -5,7 +5,7 @@ Both layouts give the same numbers; packed wastes no arithmetic on padding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -44,6 +44,14 @@ class NetworkInputs:
     shape: tuple[int, int]
     """(B, T)."""
 
+    def to(self, device: torch.device) -> NetworkInputs:
+        moved = {
+            name: value.to(device)
+            for name in self.__dataclass_fields__
+            if isinstance(value := getattr(self, name), torch.Tensor)
+        }
+        return replace(self, **moved)
+
     def select(self, outputs: torch.Tensor) -> torch.Tensor:
         """[b, K, …] network outputs at kept columns → [n, …] at response tokens."""
         return outputs.flatten(0, 1)[self.source]
@@ -71,8 +79,7 @@ def network_inputs(
     ]
     prompts = [len(p) for p in batch.prompt_ids]
     build = _padded if layout == "padded" else _packed
-    inputs = build(rows, prompts, widths, batch.response_ids)
-    return NetworkInputs(*[v.to(device) if isinstance(v, torch.Tensor) else v for v in inputs])
+    return build(rows, prompts, widths, batch.response_ids).to(device)
 
 
 def _targets(widths: list[int], response_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,7 +88,9 @@ def _targets(widths: list[int], response_ids: torch.Tensor) -> tuple[torch.Tenso
     return target, response_ids.flatten()[target]
 
 
-def _padded(rows, prompts, widths, response_ids):  # type: ignore[no-untyped-def]
+def _padded(
+    rows: list[list[int]], prompts: list[int], widths: list[int], response_ids: torch.Tensor
+) -> NetworkInputs:
     length = max(map(len, rows))
     input_ids = torch.zeros(len(rows), length, dtype=torch.long)
     attention_mask = torch.zeros_like(input_ids)
@@ -99,10 +108,14 @@ def _padded(rows, prompts, widths, response_ids):  # type: ignore[no-untyped-def
     )
     target, tokens = _targets(widths, response_ids)
     shape = (response_ids.shape[0], response_ids.shape[1])
-    return input_ids, attention_mask, position_ids, keep, source, target, tokens, shape
+    return NetworkInputs(
+        input_ids, attention_mask, position_ids, keep, source, target, tokens, shape
+    )
 
 
-def _packed(rows, prompts, widths, response_ids):  # type: ignore[no-untyped-def]
+def _packed(
+    rows: list[list[int]], prompts: list[int], widths: list[int], response_ids: torch.Tensor
+) -> NetworkInputs:
     starts = [0]
     for tokens in rows[:-1]:
         starts.append(starts[-1] + len(tokens))
@@ -116,4 +129,5 @@ def _packed(rows, prompts, widths, response_ids):  # type: ignore[no-untyped-def
     )
     target, tokens = _targets(widths, response_ids)
     shape = (response_ids.shape[0], response_ids.shape[1])
-    return input_ids, None, position_ids, keep, torch.arange(len(keep)), target, tokens, shape
+    source = torch.arange(len(keep))
+    return NetworkInputs(input_ids, None, position_ids, keep, source, target, tokens, shape)

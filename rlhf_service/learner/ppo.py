@@ -40,18 +40,20 @@ class PpoLearner:
 
     @torch.no_grad()
     def annotate(self, batch: ExperienceBatch) -> Recall:
-        grids: dict[str, list[torch.Tensor]] = {"old": [], "ref": [], "value": [], "entropy": []}
-        width = batch.response_ids.shape[1]
-        for rows in self._microbatches(range(batch.num_rows)):
+        shape = batch.response_ids.shape
+        old_grid, ref_grid, value_grid, entropy_grid = (torch.zeros(shape) for _ in range(4))
+        for rows in self._microbatches(batch, list(range(batch.num_rows))):
             inputs = self._inputs(batch.rows(rows))
             old, entropy = self._logprobs(self.policy.module, inputs)
             ref, _ = self._logprobs(self.reference, inputs)
             values = self._values(inputs)
-            for name, found in (("old", old), ("ref", ref), ("value", values), ("entropy", entropy)):
-                grid = inputs.scatter(found).cpu()
-                grids[name].append(torch.nn.functional.pad(grid, (0, width - grid.shape[1])))
-        whole = {name: torch.cat(parts) * batch.response_mask for name, parts in grids.items()}
-        return Recall(whole["old"], whole["ref"], whole["value"], whole["entropy"])
+            width = inputs.shape[1]
+            old_grid[rows, :width] = inputs.scatter(old).cpu()
+            ref_grid[rows, :width] = inputs.scatter(ref).cpu()
+            value_grid[rows, :width] = inputs.scatter(values).cpu()
+            entropy_grid[rows, :width] = inputs.scatter(entropy).cpu()
+        mask = batch.response_mask
+        return Recall(old_grid * mask, ref_grid * mask, value_grid * mask, entropy_grid * mask)
 
     def update(
         self, batch: ExperienceBatch, recall: Recall, credit: Credit, *, step: int, kl_coef: float
@@ -100,7 +102,7 @@ class PpoLearner:
     ) -> torch.Tensor:
         """Backward through one minibatch. Returns the sums of Tally.FIELDS ÷ total_tokens."""
         sums = torch.zeros(len(Tally.FIELDS), dtype=torch.float64)
-        for part in self._microbatches(rows):
+        for part in self._microbatches(batch, rows):
             inputs = self._inputs(batch.rows(part))
             at = Tokens.of(batch, recall, credit, part, inputs, self.device)
             sums += self._policy_pass(inputs, at, total_tokens, kl_coef)
@@ -170,10 +172,12 @@ class PpoLearner:
     def _inputs(self, batch: ExperienceBatch) -> NetworkInputs:
         return network_inputs(batch, self.learner.layout, self.device)
 
-    def _microbatches(self, rows: range | list[int]) -> Iterator[list[int]]:
-        size = self.learner.micro_batch_size
+    def _microbatches(self, batch: ExperienceBatch, rows: list[int]) -> Iterator[list[int]]:
+        """`rows` in parts, rows of like length together: less padding, the same sum."""
+        widths, size = batch.widths().tolist(), self.learner.micro_batch_size
+        by_length = sorted(rows, key=lambda row: len(batch.prompt_ids[row]) + widths[row])
         for start in range(0, len(rows), size):
-            yield list(rows[start : start + size])
+            yield by_length[start : start + size]
 
     def _minibatches(self, num_rows: int, step: int, epoch: int) -> list[list[int]]:
         """This rank's rows, shuffled by (seed, step, epoch) and cut; the same count on every rank."""

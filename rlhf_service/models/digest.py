@@ -12,7 +12,7 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     """BLAKE2b-128 of dtype, shape and bytes, as hex."""
     tensor = tensor.detach().cpu().contiguous()
     digest = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
-    digest.update(tensor.flatten().view(torch.uint8).numpy())
+    digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

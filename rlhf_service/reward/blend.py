@@ -21,7 +21,8 @@ class Blend:
         return [self._sum(list(outcomes)) for outcomes in zip(*scored, strict=True)]
 
     def _sum(self, outcomes: list[ScoreOutcome]) -> ScoreOutcome:
-        value, components = 0.0, {}
+        value = 0.0
+        components: dict[str, float] = {}
         for weight, outcome in zip(self.weights, outcomes, strict=True):
             if isinstance(outcome, ScoreFailure):
                 return outcome

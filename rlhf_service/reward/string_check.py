@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlhf_service.records import Rollout, Score, ScoreOutcome
 from rlhf_service.reward.base import fill
 from rlhf_service.spec.reward import StringCheckReward
 
-RELATIONS = {
+RELATIONS: dict[str, Callable[[str, str], bool]] = {
     "eq": lambda response, reference: response == reference,
     "ne": lambda response, reference: response != reference,
     "like": lambda response, reference: reference in response,

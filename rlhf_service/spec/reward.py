@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from rlhf_service.spec.base import Section
 from rlhf_service.spec.model import FolderModel, StageModel
@@ -91,7 +91,9 @@ class BlendReward(Section):
 
     @field_validator("weights")
     @classmethod
-    def one_weight_each(cls, weights: tuple[float, ...], info) -> tuple[float, ...]:
+    def one_weight_each(
+        cls, weights: tuple[float, ...], info: ValidationInfo
+    ) -> tuple[float, ...]:
         rewards = info.data.get("rewards", weights)
         if len(rewards) != len(weights):
             raise ValueError(f"{len(weights)} weights for {len(rewards)} rewards; give one for each")

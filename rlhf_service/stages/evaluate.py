@@ -40,7 +40,7 @@ def evaluate(
     outcomes = run.reward.score(rollouts) if rollouts else []
     drawn = samples_of(rollouts, outcomes)
     scores = [outcome.value for outcome in outcomes if isinstance(outcome, Score)]
-    everyone: list[tuple[list[float], tuple[Sample, ...]]] = run.group.gather((scores, drawn))  # type: ignore[assignment]
+    everyone: list[tuple[list[float], tuple[Sample, ...]]] = run.group.gather((scores, drawn))
     values = [value for found, _ in everyone for value in found]
     if not values:
         raise RewardFailed("no held-out response could be scored; mend the reward and resume")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rlhf_service.events import CheckpointSaved, StageStarted, StepCompleted
 from rlhf_service.reports import StepReport
@@ -13,9 +13,20 @@ from rlhf_service.stages.context import StageContext, StopRequested
 class Trainer(Protocol):
     """One stage's training, a step at a time. Every method is collective."""
 
-    name: str
-    kind: str
-    steps: int
+    @property
+    def name(self) -> str:
+        """Name of the stage."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Its type in the spec."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Planned steps."""
+        ...
 
     def begin(self) -> None:
         """Called once before the first step, unless a checkpoint is restored."""
@@ -25,11 +36,11 @@ class Trainer(Protocol):
         """Do step `step` (1 is the first) and report it."""
         ...
 
-    def save(self, folder: Path) -> dict[str, object]:
+    def save(self, folder: Path) -> dict[str, Any]:
         """Write into `folder`; return the JSON state that goes with it."""
         ...
 
-    def load(self, folder: Path, state: dict[str, object]) -> None:
+    def load(self, folder: Path, state: dict[str, Any]) -> None:
         """The reverse of save."""
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -146,7 +147,7 @@ class PpoTrainer:
             self._evaluate()
         return outcome.report
 
-    def save(self, folder: Path) -> dict[str, object]:
+    def save(self, folder: Path) -> dict[str, Any]:
         self._run.learner.save(folder)
         state = self._state
         return {
@@ -158,18 +159,18 @@ class PpoTrainer:
             "evaluations": [e.model_dump(mode="json") for e in self.evaluations],
         }
 
-    def load(self, folder: Path, state: dict[str, object]) -> None:
+    def load(self, folder: Path, state: dict[str, Any]) -> None:
         self._run.learner.load(folder)
         self._state = PpoState(
-            step=state["step"],  # type: ignore[arg-type]
-            policy_version=state["policy_version"],  # type: ignore[arg-type]
-            kl_coef=state["kl_coef"],  # type: ignore[arg-type]
-            normaliser=RunningMoments(**state["normaliser"]),  # type: ignore[arg-type]
-            ledger=PromptLedger.restored(state["ledger"]),  # type: ignore[arg-type]
+            step=state["step"],
+            policy_version=state["policy_version"],
+            kl_coef=state["kl_coef"],
+            normaliser=RunningMoments(**state["normaliser"]),
+            ledger=PromptLedger.restored(state["ledger"]),
         )
         self.evaluations = [
             EvaluationCompleted.model_validate(e)
-            for e in state["evaluations"]  # type: ignore[attr-defined]
+            for e in state["evaluations"]
         ]
         publish(self._run, self._state.policy_version)
 

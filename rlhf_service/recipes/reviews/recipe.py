@@ -45,7 +45,7 @@ def reviews_spec(data: ReviewData, seed: int) -> JobSpec:
             SftStage(
                 data=DataSpec(path=str(data.sft)),
                 validation=DataSpec(path=str(data.sft_held_out), limit=256),
-                steps=400,
+                steps=220,
                 batch_size=64,
                 max_length=CONTEXT,
                 optimizer=OptimizerSpec(
@@ -55,7 +55,7 @@ def reviews_spec(data: ReviewData, seed: int) -> JobSpec:
             RewardStage(
                 data=DataSpec(path=str(data.pairs)),
                 validation=DataSpec(path=str(data.pairs_held_out), limit=256),
-                steps=120,
+                steps=60,
                 batch_size=64,
                 max_length=CONTEXT,
                 optimizer=OptimizerSpec(learning_rate=1e-3, schedule="cosine", warmup_steps=10),
@@ -64,24 +64,24 @@ def reviews_spec(data: ReviewData, seed: int) -> JobSpec:
                 prompts=DataSpec(path=str(data.prompts)),
                 reward=RewardModelReward(model=StageModel(stage="reward")),
                 critic=StageModel(stage="reward"),
-                steps=40,
+                steps=26,
                 prompts_per_step=64,
                 max_prompt_length=24,
                 sampling=SamplingSpec(max_new_tokens=32),
                 ppo=PpoSpec(
                     epochs=2,
-                    minibatches=2,
-                    kl=KlSpec(coef=0.05),
+                    minibatches=4,
+                    kl=KlSpec(coef=0.1),
                     truncation_penalty=1.0,
                 ),
-                optimizer=OptimizerSpec(learning_rate=2e-4),
+                optimizer=OptimizerSpec(learning_rate=4e-4),
                 critic_optimizer=OptimizerSpec(learning_rate=5e-4),
                 evaluation=EvaluationSpec(
                     prompts=DataSpec(path=str(data.prompts_held_out)), num_prompts=192
                 ),
             ),
         ),
-        learner=LearnerSpec(micro_batch_size=64),
+        learner=LearnerSpec(micro_batch_size=16),
         resources=ResourceSpec(
             learner=LearnerResources(num_workers=1, cpus_per_worker=1, threads=2),
             rollout=PoolResources(num_actors=1, cpus_per_actor=0.5, threads=2),

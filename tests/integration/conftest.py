@@ -1,0 +1,63 @@
+"""A real embedded service: Ray cluster, control plane, SQLite, in a temporary folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from api.embedded import Embedded
+from rlhf_service.client import Client
+from rlhf_service.job import JobStatus
+from tests.unit import conftest as unit
+
+corpus = unit.corpus
+pipeline_spec = unit.pipeline_spec
+
+JOB_SECONDS = 240.0
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    with Embedded(tmp_path_factory.mktemp("service"), 0, (Path("/tmp"),)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: Embedded) -> Iterator[Client]:
+    with Client(service.url, service.api_key) as connected:
+        yield connected
+
+
+def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
+    """Poll until `true()`. Fails the test at the deadline."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return
+        time.sleep(0.02)
+    pytest.fail(f"{what} did not happen within {seconds:g} s")
+
+
+def finish(client: Client, job_id: str) -> JobStatus:
+    """Wait for the job's end."""
+    wait_until(
+        lambda: client.jobs.get(job_id).status.is_terminal, JOB_SECONDS, f"the end of {job_id}"
+    )
+    return client.jobs.get(job_id).status
+
+
+def processes(service: Embedded, title: str) -> list[psutil.Process]:
+    """The service's live processes whose command line contains `title`."""
+    assert service.cluster.pid is not None
+    found = []
+    for process in psutil.Process(service.cluster.pid).children(recursive=True):
+        try:
+            if title in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,211 @@
+"""The main job through REST, on real Ray and DeepSpeed: undisturbed, killed part by part, cancelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from rlhf_service.client import ApiError
+from rlhf_service.events import Recovered, StepCompleted
+from rlhf_service.job import JobStatus, StopReason
+from rlhf_service.reports import deterministic_part
+from rlhf_service.storage import JobFolder
+from tests.integration.conftest import finish, processes, wait_until
+
+PPO_STEPS = 12
+KILL_AFTER = 5
+
+
+@pytest.fixture
+def spec(pipeline_spec):
+    """The tiny pipeline with a PPO stage long enough to be disturbed."""
+    changed = pipeline_spec.model_dump(mode="json")
+    ppo = changed["stages"][2]
+    ppo |= {"steps": PPO_STEPS, "prompts_per_step": 12}
+    ppo["sampling"]["max_new_tokens"] = 32
+    changed["checkpoint"]["every"] = 4
+    return changed
+
+
+def folder_of(service, job_id) -> JobFolder:
+    return JobFolder(service.folder / "storage" / "jobs" / job_id)
+
+
+def reports(client, job_id):
+    """(stage, step) → every deterministic report of it, oldest first."""
+    found: dict[tuple[str, int], list[dict[str, object]]] = {}
+    for stored in client.jobs.events(job_id):
+        if isinstance(stored.event, StepCompleted):
+            key = (stored.event.stage, stored.event.step)
+            found.setdefault(key, []).append(deterministic_part(stored.event.report))
+    return found
+
+
+def weights(service, job_id):
+    return AutoModelForCausalLM.from_pretrained(folder_of(service, job_id).model).state_dict()
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """Reports and weights of the first, undisturbed run; filled by whoever comes first."""
+    return {}
+
+
+def reference_run(service, client, spec, undisturbed):
+    if not undisturbed:
+        job = client.jobs.create(spec)
+        assert finish(client, job.id) is JobStatus.SUCCEEDED, client.jobs.get(job.id).message
+        undisturbed["reports"] = reports(client, job.id)
+        undisturbed["weights"] = weights(service, job.id)
+        undisturbed["job"] = job.id
+    return undisturbed
+
+
+def steps_on_disk(service, job_id, stage) -> int:
+    """Highest step of `stage` that any learner has reported."""
+    highest = 0
+    for path in folder_of(service, job_id).events.glob("*learner*.jsonl"):
+        for line in path.read_text().splitlines():
+            if f'"stage":"{stage}"' in line and '"type":"step"' in line:
+                highest = max(highest, json.loads(line)["event"]["step"])
+    return highest
+
+
+def test_the_job_succeeds_and_its_events_have_no_gap(service, client, spec, undisturbed):
+    reference = reference_run(service, client, spec, undisturbed)
+    job = reference["job"]
+    stored = list(client.jobs.events(job))
+    assert [event.seq for event in stored] == list(range(1, len(stored) + 1))
+    keys = [(event.producer, event.producer_seq) for event in stored]
+    assert len(set(keys)) == len(keys)
+    assert {key[0] for key in reference["reports"]} == {"sft", "reward", "ppo"}
+    assert len([key for key in reference["reports"] if key[0] == "ppo"]) == PPO_STEPS
+    streamed = list(client.jobs.stream(job, after=5))
+    assert [event.seq for event in streamed] == list(range(6, len(stored) + 1))
+
+
+ROLES = {
+    "rollout actor": "ray::RolloutActor",
+    "reward actor": "ray::RewardActor",
+    "learner rank": "ray::RayTrainWorker",
+    "Ray Train's controller": "ray::TrainController",
+    "weight store": "ray::WeightStore",
+    "driver": "cluster.driver --job",
+    "control plane": "",
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_kill_9_of_one_process_changes_nothing(service, client, spec, undisturbed, role):
+    reference = reference_run(service, client, spec, undisturbed)
+    job = client.jobs.create(spec).id
+    wait_until(
+        lambda: steps_on_disk(service, job, "ppo") >= KILL_AFTER, 200, f"PPO step {KILL_AFTER}"
+    )
+    if role == "control plane":
+        victims = [psutil.Process(service.api_pid)]
+    else:
+        victims = processes(service, ROLES[role])
+    assert victims, f"no {role} is running"
+    killed_at = time.monotonic()
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+    if role == "control plane":
+        wait_until(lambda: not psutil.pid_exists(victims[0].pid) or service.tend() is None, 5, "death")
+        service.tend()
+        wait_until(lambda: answers(client, job), 60, "the control plane's return")
+    status = finish(client, job)
+    print(f"\n{role}: ended {status} {time.monotonic() - killed_at:.1f} s after the kill")
+    assert status is JobStatus.SUCCEEDED, client.jobs.get(job).message
+    found = reports(client, job)
+    assert {key: newest[-1] for key, newest in found.items()} == {
+        key: newest[-1] for key, newest in reference["reports"].items()
+    }
+    assert all(repeat == again[0] for again in found.values() for repeat in again)
+    final = weights(service, job)
+    assert all(torch.equal(final[name], tensor) for name, tensor in reference["weights"].items())
+    stored = list(client.jobs.events(job))
+    assert [event.seq for event in stored] == list(range(1, len(stored) + 1))
+    if role not in ("control plane",):
+        assert any(isinstance(e.event, Recovered) for e in stored) or role in (
+            "weight store",
+            "reward actor",
+            "driver",
+            "Ray Train's controller",
+        )
+
+
+def answers(client, job) -> bool:
+    try:
+        client.jobs.get(job)
+    except ApiError:
+        return False
+    return True
+
+
+def test_cancel_leaves_a_checkpoint_and_nothing_else(service, client, spec):
+    from cluster.launcher import RayJobLauncher
+
+    spec["stages"][2]["steps"] = 500
+    job = client.jobs.create(spec).id
+    wait_until(lambda: steps_on_disk(service, job, "ppo") >= 2, 200, "PPO step 2")
+    asked_at = time.monotonic()
+    client.jobs.cancel(job)
+    assert finish(client, job) is JobStatus.CANCELLED
+    took = time.monotonic() - asked_at
+    print(f"\ncancelled after {took:.1f} s")
+    assert took < 20
+    assert RayJobLauncher(service.cluster.dashboard_url).leftovers(job) == []
+    newest = max(folder_of(service, job).checkpoints.glob("ppo-step-*"))
+    assert (newest / "MANIFEST").exists()
+    assert client.jobs.get(job).reason is StopReason.CANCELLED_BY_USER
+
+
+def test_pause_and_resume_ends_with_the_same_weights(service, client, spec, undisturbed):
+    reference = reference_run(service, client, spec, undisturbed)
+    job = client.jobs.create(spec).id
+    wait_until(lambda: steps_on_disk(service, job, "ppo") >= 3, 200, "PPO step 3")
+    client.jobs.pause(job)
+    wait_until(lambda: client.jobs.get(job).status is JobStatus.PAUSED, 60, "the pause")
+    client.jobs.resume(job)
+    assert finish(client, job) is JobStatus.SUCCEEDED
+    final = weights(service, job)
+    assert all(torch.equal(final[name], tensor) for name, tensor in reference["weights"].items())
+
+
+@pytest.mark.parametrize(("zero", "ranks"), [(1, 2), (2, 2), (3, 2)])
+def test_zero_stages_and_ranks_train_alike(service, client, spec, undisturbed, zero, ranks):
+    reference = reference_run(service, client, spec, undisturbed)
+    spec["learner"] |= {"zero_stage": zero, "offload_optimizer": zero == 2}
+    spec["resources"]["learner"] |= {"num_workers": ranks, "cpus_per_worker": 0.5, "threads": 1}
+    job = client.jobs.create(spec).id
+    assert finish(client, job) is JobStatus.SUCCEEDED, client.jobs.get(job).message
+    found, wanted = reports(client, job), reference["reports"]
+    for key in [("sft", 1), ("sft", 4), ("reward", 4), ("ppo", 1), ("ppo", 2)]:
+        for name, value in wanted[key][-1].items():
+            if isinstance(value, float):
+                assert found[key][-1][name] == pytest.approx(value, rel=2e-3, abs=2e-4), (key, name)
+
+
+def test_events_file_is_the_first_copy(service, client, spec, undisturbed):
+    """Every event the control plane has of a learner is a line of the job's own files."""
+    reference = reference_run(service, client, spec, undisturbed)
+    on_disk = {
+        (record["producer"], record["producer_seq"])
+        for path in Path(folder_of(service, reference["job"]).events).glob("*.jsonl")
+        for record in map(json.loads, path.read_text().splitlines())
+    }
+    stored = {
+        (event.producer, event.producer_seq)
+        for event in client.jobs.events(reference["job"])
+        if event.producer != "control"
+    }
+    assert stored == on_disk

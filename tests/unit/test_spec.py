@@ -1,0 +1,76 @@
+"""What a JobSpec refuses, and how it says so."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from rlhf_service.job import TERMINAL, TRANSITIONS, JobStatus, StopReason, can_move
+from rlhf_service.spec import JobSpec
+
+
+def refuse(spec: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(spec)
+    assert says in str(refused.value)
+
+
+@pytest.fixture
+def plain(pipeline_spec) -> dict:
+    return pipeline_spec.model_dump(mode="json")
+
+
+def test_a_spec_survives_json(pipeline_spec):
+    assert JobSpec.model_validate_json(pipeline_spec.model_dump_json()) == pipeline_spec
+
+
+CHANGES = [
+    (lambda s: s.update(colour="red"), "Extra inputs are not permitted"),
+    (lambda s: s["stages"][0].update(steps="many"), "valid integer"),
+    (lambda s: s["stages"][0]["optimizer"].update(learning_rate=float("nan")), "finite"),
+    (lambda s: s.update(stages=[]), "at least 1 item"),
+    (lambda s: s["stages"][2].update(name="sft"), "'sft' is taken"),
+    (lambda s: s["stages"][2]["critic"].update(stage="sfx"), "no earlier stage is named 'sfx'"),
+    (lambda s: s["stages"][2]["reward"]["model"].update(stage="sft"), "not a reward stage"),
+    (lambda s: s["stages"][2].update(model={"type": "stage", "stage": "reward"}), "generates no text"),
+    (lambda s: s.update(model={"type": "stage", "stage": "sft"}), "a stage has not run yet"),
+    (lambda s: s["resources"]["learner"].update(num_workers=3), "not divisible by the 3 learner ranks"),
+    (lambda s: s["stages"][2]["ppo"].update(minibatches=99), "only 4 responses"),
+    (lambda s: s["stages"][2]["ppo"]["kl"].update(placement="loss"), "zero expected gradient"),
+    (lambda s: s["stages"][2].update(reward={"type": "regex", "pattern": "("}), "not a regular expression"),
+    (lambda s: s["model"].update(num_heads=3), "not divisible by num_heads"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), CHANGES)
+def test_a_contradiction_is_refused_by_name(plain, change, says):
+    change(plain)
+    refuse(plain, says)
+
+
+def test_every_field_has_a_sentence():
+    def walk(schema):
+        for name, definition in schema.get("$defs", {}).items():
+            for field, detail in definition.get("properties", {}).items():
+                if field != "type":
+                    assert detail.get("description"), f"{name}.{field}"
+
+    walk(JobSpec.model_json_schema())
+
+
+def test_terminal_states_never_change_and_every_reason_has_a_status():
+    assert all(not TRANSITIONS[status] for status in TERMINAL)
+    assert set(TRANSITIONS) == set(JobStatus)
+    assert all(reason.to_status() in TERMINAL for reason in StopReason)
+    assert not can_move(JobStatus.SUCCEEDED, JobStatus.RUNNING)
+
+
+def test_every_living_status_can_end():
+    for status in set(JobStatus) - TERMINAL:
+        reached, frontier = {status}, [status]
+        while frontier:
+            for after in TRANSITIONS[frontier.pop()]:
+                if after not in reached:
+                    reached.add(after)
+                    frontier.append(after)
+        assert reached & TERMINAL == TERMINAL or status is JobStatus.CANCELLING
