@@ -1,7 +1,7 @@
 """The embedded service: a one-machine Ray cluster and the control plane, as children of one process.
 
-    python -m api.embedded serve [--port 8000] [--folder .rlhf]
-    python -m api.embedded demo  [--seed 0]    [--folder .rlhf]
+python -m api.embedded serve [--port 8000] [--folder .rlhf]
+python -m api.embedded demo  [--seed 0]    [--folder .rlhf]
 """
 
 from __future__ import annotations
@@ -108,8 +108,16 @@ class Embedded:
         log = (self.folder / "api.log").open("ab")
         command = [sys.executable, "-m", "uvicorn", "--factory", "api.embedded:application"]
         self._api = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log",
-             "--timeout-graceful-shutdown", "2"],
+            [
+                *command,
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--no-access-log",
+                "--timeout-graceful-shutdown",
+                "2",
+            ],
             stdout=log,
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent,

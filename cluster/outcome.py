@@ -38,8 +38,7 @@ def record_fault(folder: JobFolder, place: str, message: str) -> int:
     with folder.faults.open("a", encoding="utf-8") as out:
         out.write(json.dumps({"place": place, "message": message}) + "\n")
     places = [
-        json.loads(line)["place"]
-        for line in folder.faults.read_text(encoding="utf-8").splitlines()
+        json.loads(line)["place"] for line in folder.faults.read_text(encoding="utf-8").splitlines()
     ]
     count = 0
     for found in reversed(places):

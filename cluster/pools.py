@@ -103,7 +103,10 @@ class ActorPool:
         waiting = [(tag, t) for tag, t in tickets.items() if t.actor is None]
         if not waiting:
             return
-        if not self._manager.healthy_actor_ids() or len(self._manager.healthy_actor_ids()) < self.size:
+        if (
+            not self._manager.healthy_actor_ids()
+            or len(self._manager.healthy_actor_ids()) < self.size
+        ):
             self._revive()
         busy = {t.actor for t in tickets.values() if t.actor is not None}
         idle = [a for a in self._manager.healthy_actor_ids() if a not in busy]
@@ -146,7 +149,10 @@ class ActorPool:
                 waited = f"no answer for {self._timeout:g} s; restarted"
                 self._emit(
                     RoleStopped(
-                        role=f"{self._role}-{ticket.actor}", phase=method, stalled=True, message=waited
+                        role=f"{self._role}-{ticket.actor}",
+                        phase=method,
+                        stalled=True,
+                        message=waited,
                     )
                 )
                 ticket.sent_at = now  # the kill turns the open request into an error

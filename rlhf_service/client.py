@@ -1,9 +1,9 @@
 """Python client of the REST API.
 
-    with Client("http://127.0.0.1:8000", api_key) as client:
-        job = client.jobs.create(spec)
-        for event in client.jobs.stream(job.id):
-            ...
+with Client("http://127.0.0.1:8000", api_key) as client:
+    job = client.jobs.create(spec)
+    for event in client.jobs.stream(job.id):
+        ...
 """
 
 from __future__ import annotations

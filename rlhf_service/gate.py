@@ -31,7 +31,9 @@ def check_gate(batch: ExperienceBatch, recall: Recall, gate: GateSpec, group: Gr
         )
 
 
-def check_first_ratio(approx_kl: float, clip_fraction: float, epochs_times_minibatches: int) -> None:
+def check_first_ratio(
+    approx_kl: float, clip_fraction: float, epochs_times_minibatches: int
+) -> None:
     """With one optimiser step in the update, ratio 1 everywhere. Raises GateFailed."""
     if epochs_times_minibatches == 1 and (approx_kl > KL_TOLERANCE or clip_fraction > 0):
         raise GateFailed(

@@ -58,7 +58,9 @@ class PromptLedger:
         positions = frozenset(positions)
         stray = positions - self.leased
         if stray:
-            raise ValueError(f"positions {sorted(stray)[:5]} were not leased; settle each lease once")
+            raise ValueError(
+                f"positions {sorted(stray)[:5]} were not leased; settle each lease once"
+            )
         settled = self.settled | positions
         cursor = self.cursor
         while cursor in settled:

@@ -107,9 +107,7 @@ class PpoReport(Section):
     seconds: PhaseSeconds
 
 
-StepReport = Annotated[
-    SupervisedReport | PreferenceReport | PpoReport, Field(discriminator="kind")
-]
+StepReport = Annotated[SupervisedReport | PreferenceReport | PpoReport, Field(discriminator="kind")]
 
 
 def deterministic_part(report: Section) -> dict[str, object]:

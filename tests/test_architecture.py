@@ -38,7 +38,11 @@ def test_the_spec_and_the_client_are_light():
 
 
 def test_no_file_outgrows_its_room():
-    long = {str(p.relative_to(ROOT)): n for p in sources() if (n := len(p.read_text().splitlines())) > 320}
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in sources()
+        if (n := len(p.read_text().splitlines())) > 320
+    }
     assert long == {}
     lengths = sorted(len(p.read_text().splitlines()) for p in sources() if p.name != "__init__.py")
     assert lengths[len(lengths) // 2] <= 120

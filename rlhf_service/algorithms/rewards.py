@@ -57,9 +57,7 @@ class RunningMoments:
         return RunningMoments(
             count=count,
             mean=self.mean + delta * batch.count / count,
-            m2=self.m2
-            + batch.variance * batch.count
-            + delta**2 * self.count * batch.count / count,
+            m2=self.m2 + batch.variance * batch.count + delta**2 * self.count * batch.count / count,
         )
 
     @property

@@ -84,7 +84,9 @@ def jobs(as_json: AsJson = False, limit: int = 20) -> None:
         return
     table = Table("job", "name", "status", "stage", "step", "message")
     for job in found:
-        table.add_row(job.id, job.name, job.status, job.progress.stage or "", steps(job), job.message)
+        table.add_row(
+            job.id, job.name, job.status, job.progress.stage or "", steps(job), job.message
+        )
     Console().print(table)
 
 
@@ -119,7 +121,9 @@ def resume(job: JobId) -> None:
 
 @app.command()
 @plain_errors
-def events(job: JobId, after: Annotated[int, typer.Option(help="Only behind this one.")] = 0) -> None:
+def events(
+    job: JobId, after: Annotated[int, typer.Option(help="Only behind this one.")] = 0
+) -> None:
     """Print a job's events, one JSON object a line."""
     with connect() as client:
         for event in client.jobs.events(job, after):

@@ -34,7 +34,9 @@ class Chat:
         if self._tokenizer.chat_template:
             turns = [{"role": "user", "content": prompt}]
             text = str(
-                self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+                self._tokenizer.apply_chat_template(
+                    turns, add_generation_prompt=True, tokenize=False
+                )
             )
         ids = encode(text, self._tokenizer, start=not self._tokenizer.chat_template)
         asked = Prompt(

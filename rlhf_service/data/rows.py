@@ -86,7 +86,9 @@ def read_prompts(spec: DataSpec, field: str) -> list[PromptRow]:
 def _read(spec: DataSpec, field: str, parse: Callable[[Item], Row]) -> list[Row]:
     path = Path(spec.path)
     if not path.is_file():
-        raise DataError(f"no file {path}; give the path of a .jsonl file the cluster can read", field)
+        raise DataError(
+            f"no file {path}; give the path of a .jsonl file the cluster can read", field
+        )
     rows: list[Row] = []
     for number, line in _lines(path, field):
         if spec.limit is not None and len(rows) >= spec.limit:

@@ -95,9 +95,7 @@ def encode_completions(
     ]
 
 
-def _plain(
-    row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> TokenRow:
+def _plain(row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRow:
     prompt = encode(row.prompt, tokenizer, start=True)
     if not prompt:
         # Something must stand before the first target.

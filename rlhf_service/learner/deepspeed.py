@@ -84,7 +84,9 @@ class DeepSpeedEngine:
     def load(self, folder: Path) -> None:
         path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
         if path is None:
-            raise StorageError(f"checkpoint {folder} has no state for this engine; delete the folder")
+            raise StorageError(
+                f"checkpoint {folder} has no state for this engine; delete the folder"
+            )
 
     def close(self) -> None:
         self._engine.destroy()

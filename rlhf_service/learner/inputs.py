@@ -45,12 +45,17 @@ class NetworkInputs:
     """(B, T)."""
 
     def to(self, device: torch.device) -> NetworkInputs:
-        moved = {
-            name: value.to(device)
-            for name in self.__dataclass_fields__
-            if isinstance(value := getattr(self, name), torch.Tensor)
-        }
-        return replace(self, **moved)
+        mask = self.attention_mask
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            attention_mask=None if mask is None else mask.to(device),
+            position_ids=self.position_ids.to(device),
+            keep=self.keep.to(device),
+            source=self.source.to(device),
+            target=self.target.to(device),
+            tokens=self.tokens.to(device),
+        )
 
     def select(self, outputs: torch.Tensor) -> torch.Tensor:
         """[b, K, …] network outputs at kept columns → [n, …] at response tokens."""
@@ -106,10 +111,10 @@ def _padded(
             for row, (p, w) in enumerate(zip(prompts, widths, strict=True))
         ]
     )
-    target, tokens = _targets(widths, response_ids)
+    target, predicted = _targets(widths, response_ids)
     shape = (response_ids.shape[0], response_ids.shape[1])
     return NetworkInputs(
-        input_ids, attention_mask, position_ids, keep, source, target, tokens, shape
+        input_ids, attention_mask, position_ids, keep, source, target, predicted, shape
     )
 
 
@@ -127,7 +132,7 @@ def _packed(
             for start, p, w in zip(starts, prompts, widths, strict=True)
         ]
     )
-    target, tokens = _targets(widths, response_ids)
+    target, predicted = _targets(widths, response_ids)
     shape = (response_ids.shape[0], response_ids.shape[1])
     source = torch.arange(len(keep))
-    return NetworkInputs(input_ids, None, position_ids, keep, source, target, tokens, shape)
+    return NetworkInputs(input_ids, None, position_ids, keep, source, target, predicted, shape)

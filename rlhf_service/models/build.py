@@ -30,9 +30,7 @@ def build_scratch(
     return model
 
 
-def scratch_config(
-    spec: ScratchModel, tokenizer: PreTrainedTokenizerBase
-) -> PreTrainedConfig:
+def scratch_config(spec: ScratchModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
     """GPT-2 style or Llama style configuration."""
     special = {
         "bos_token_id": tokenizer.bos_token_id,

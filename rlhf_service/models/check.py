@@ -29,7 +29,9 @@ def check_folder(folder: Path, field: str) -> None:
     try:
         architecture = json.loads(config.read_text(encoding="utf-8")).get("architectures")
     except (ValueError, AttributeError):
-        raise ModelError(f"{config} is not a JSON object; restore the original file", field) from None
+        raise ModelError(
+            f"{config} is not a JSON object; restore the original file", field
+        ) from None
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"{folder} has no *.safetensors weights (architectures: {architecture}); save the model "
@@ -47,7 +49,9 @@ def model_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
         if isinstance(stage, PpoStage):
             named.append((f"{at}.critic", stage.critic))
             blend = isinstance(stage.reward, BlendReward)
-            parts = stage.reward.rewards if isinstance(stage.reward, BlendReward) else (stage.reward,)
+            parts = (
+                stage.reward.rewards if isinstance(stage.reward, BlendReward) else (stage.reward,)
+            )
             for number, part in enumerate(parts):
                 where = f"{at}.reward.rewards[{number}].model" if blend else f"{at}.reward.model"
                 if isinstance(part, RewardModelReward):

@@ -73,13 +73,13 @@ class RewardModel(torch.nn.Module):
     @classmethod
     def of(cls, causal_lm: PreTrainedModel, seed: int) -> RewardModel:
         """On the trunk of `causal_lm`; the head is drawn with std 1/√(d+1) (Stiennon et al. 2020)."""
-        config = causal_lm.config.__class__.from_dict({**causal_lm.config.to_dict(), "num_labels": 1})
+        config = causal_lm.config.__class__.from_dict(
+            {**causal_lm.config.to_dict(), "num_labels": 1}
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             classifier = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-            torch.nn.init.normal_(
-                classifier.score.weight, std=(width_of(causal_lm) + 1) ** -0.5
-            )
+            torch.nn.init.normal_(classifier.score.weight, std=(width_of(causal_lm) + 1) ** -0.5)
         classifier.base_model.load_state_dict(causal_lm.base_model.state_dict())
         return cls(classifier)
 
@@ -89,7 +89,10 @@ class RewardModel(torch.nn.Module):
         config = load_config(folder)
         try:
             classifier = AutoModelForSequenceClassification.from_pretrained(
-                folder, config=config, dtype=torch.float32, local_files_only=True,
+                folder,
+                config=config,
+                dtype=torch.float32,
+                local_files_only=True,
                 use_safetensors=True,
             )
         except (OSError, ValueError) as fault:

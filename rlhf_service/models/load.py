@@ -9,14 +9,25 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from rlhf_service.errors import ModelError
 
-DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout",
-            "dropout", "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+DROPOUTS = (
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
+    "attention_dropout",
+    "hidden_dropout",
+    "dropout",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+)
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
     """The folder's configuration, every dropout set to 0. Raises ModelError."""
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} is no model folder: it has no config.json; give the folder that has")
+        raise ModelError(
+            f"{folder} is no model folder: it has no config.json; give the folder that has"
+        )
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as fault:

@@ -44,7 +44,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError) as fault:
-        raise ModelError(f"{folder} has no usable tokenizer ({fault}); add tokenizer.json") from None
+        raise ModelError(
+            f"{folder} has no usable tokenizer ({fault}); add tokenizer.json"
+        ) from None
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer in {folder} has no end token; set eos_token")
     if tokenizer.pad_token_id is None:

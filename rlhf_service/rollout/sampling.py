@@ -18,7 +18,9 @@ from rlhf_service.records import Prompt
 def uniforms(prompts: Sequence[Prompt], seed: int, length: int) -> torch.Tensor:
     """[B, length] float64 in [0, 1), one stream for each (seed, position, sample)."""
     rows = [
-        np.random.Generator(np.random.Philox(key=[seed, (p.position << 20) + p.sample])).random(length)
+        np.random.Generator(np.random.Philox(key=[seed, (p.position << 20) + p.sample])).random(
+            length
+        )
         for p in prompts
     ]
     return torch.from_numpy(np.stack(rows))

@@ -81,7 +81,9 @@ class JobSpec(Section):
         earlier: dict[str, StageSpec] = {}
         for index, stage in enumerate(self.stages):
             if stage.name in earlier:
-                raise ValueError(f"stages[{index}].name: {stage.name!r} is taken; name it otherwise")
+                raise ValueError(
+                    f"stages[{index}].name: {stage.name!r} is taken; name it otherwise"
+                )
             for field, reference in stage_references(stage):
                 if reference.stage not in earlier:
                     raise ValueError(

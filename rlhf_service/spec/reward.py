@@ -91,12 +91,12 @@ class BlendReward(Section):
 
     @field_validator("weights")
     @classmethod
-    def one_weight_each(
-        cls, weights: tuple[float, ...], info: ValidationInfo
-    ) -> tuple[float, ...]:
+    def one_weight_each(cls, weights: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
         rewards = info.data.get("rewards", weights)
         if len(rewards) != len(weights):
-            raise ValueError(f"{len(weights)} weights for {len(rewards)} rewards; give one for each")
+            raise ValueError(
+                f"{len(weights)} weights for {len(rewards)} rewards; give one for each"
+            )
         return weights
 
 

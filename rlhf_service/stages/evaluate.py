@@ -64,9 +64,7 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(variance / len(values))
 
 
-def samples_of(
-    rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome]
-) -> tuple[Sample, ...]:
+def samples_of(rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome]) -> tuple[Sample, ...]:
     """The first few scored rollouts, for people to read."""
     scored = [(r, o) for r, o in zip(rollouts, outcomes, strict=True) if isinstance(o, Score)]
     return tuple(

@@ -92,6 +92,4 @@ def restore(context: StageContext, trainer: Trainer) -> int:
 def checkpoint(context: StageContext, trainer: Trainer, step: int) -> None:
     """Save everything that decides step `step + 1`."""
     path, seconds = context.checkpoints.save(trainer.name, step, trainer.save)
-    context.emit(
-        CheckpointSaved(stage=trainer.name, step=step, path=str(path), seconds=seconds)
-    )
+    context.emit(CheckpointSaved(stage=trainer.name, step=step, path=str(path), seconds=seconds))

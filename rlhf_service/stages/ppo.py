@@ -168,10 +168,7 @@ class PpoTrainer:
             normaliser=RunningMoments(**state["normaliser"]),
             ledger=PromptLedger.restored(state["ledger"]),
         )
-        self.evaluations = [
-            EvaluationCompleted.model_validate(e)
-            for e in state["evaluations"]
-        ]
+        self.evaluations = [EvaluationCompleted.model_validate(e) for e in state["evaluations"]]
         publish(self._run, self._state.policy_version)
 
     def _evaluate(self) -> None:

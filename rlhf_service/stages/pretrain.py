@@ -27,9 +27,7 @@ def run_pretrain(context: StageContext, stage: PretrainStage, field: str) -> Non
         pack_documents(held_out, begun.tokenizer, stage.max_length, None) if held_out else [],
     )
     run_steps(context, trainer)
-    export_policy(
-        context, stage, engine, begun, {"validation_loss": trainer.validation_loss}
-    )
+    export_policy(context, stage, engine, begun, {"validation_loss": trainer.validation_loss})
 
 
 def documents_of(

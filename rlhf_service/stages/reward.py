@@ -101,7 +101,9 @@ class RewardTrainer:
             losses = bradley_terry(chosen, rejected, margins)
             self._engine.backward(losses.sum() / batch_size)
             gaps = (chosen - rejected).detach()
-            sums += torch.stack([losses.detach().sum(), (gaps > 0).sum(), gaps.sum()]).double().cpu()
+            sums += (
+                torch.stack([losses.detach().sum(), (gaps > 0).sum(), gaps.sum()]).double().cpu()
+            )
         loss, accuracy, margin = (group.sum(sums) / batch_size).tolist()
         require_finite(loss, "loss", step)
         norm = self._engine.step(rate)
@@ -133,7 +135,9 @@ class RewardTrainer:
     def mean_score(self) -> float:
         """Mean score over both answers of held-out (else training) pairs. The same on every rank."""
         pairs = list(self._held_out or self._pairs)[:CENTRING_PAIRS]
-        total = sum(float(s.sum()) for part in self._microbatches(pairs) for s in self._scores(part))
+        total = sum(
+            float(s.sum()) for part in self._microbatches(pairs) for s in self._scores(part)
+        )
         return total / (2 * len(pairs))
 
     @torch.no_grad()

@@ -27,9 +27,7 @@ def run_sft(context: StageContext, stage: SftStage, field: str) -> None:
         encode_completions(held_out, begun.tokenizer, stage.max_length),
     )
     run_steps(context, trainer)
-    export_policy(
-        context, stage, engine, begun, {"validation_loss": trainer.validation_loss}
-    )
+    export_policy(context, stage, engine, begun, {"validation_loss": trainer.validation_loss})
 
 
 def rows_of(

@@ -119,7 +119,9 @@ def test_kill_9_of_one_process_changes_nothing(service, client, spec, undisturbe
     for victim in victims:
         os.kill(victim.pid, signal.SIGKILL)
     if role == "control plane":
-        wait_until(lambda: not psutil.pid_exists(victims[0].pid) or service.tend() is None, 5, "death")
+        wait_until(
+            lambda: not psutil.pid_exists(victims[0].pid) or service.tend() is None, 5, "death"
+        )
         service.tend()
         wait_until(lambda: answers(client, job), 60, "the control plane's return")
     status = finish(client, job)

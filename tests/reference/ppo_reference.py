@@ -70,12 +70,17 @@ def gae(
 
 def whiten(grid: Grid, mask: Mask, shift_mean: bool) -> Grid:
     """Unit population variance over every counted token of the batch."""
-    chosen = [v for row, here in zip(grid, mask, strict=True) for v, m in zip(row, here, strict=True) if m]
+    chosen = [
+        v for row, here in zip(grid, mask, strict=True) for v, m in zip(row, here, strict=True) if m
+    ]
     mean = sum(chosen) / len(chosen)
     variance = sum((v - mean) ** 2 for v in chosen) / len(chosen)
     back = 0.0 if shift_mean else mean
     return [
-        [(v - mean) / math.sqrt(variance + 1e-8) + back if m else 0.0 for v, m in zip(row, here, strict=True)]
+        [
+            (v - mean) / math.sqrt(variance + 1e-8) + back if m else 0.0
+            for v, m in zip(row, here, strict=True)
+        ]
         for row, here in zip(grid, mask, strict=True)
     ]
 

@@ -17,7 +17,14 @@ from rlhf_service.stages.context import StageContext
 from rlhf_service.storage import JobFolder
 from rlhf_service.testing import ListSink, LocalPools, PlainEngine
 
-WORDS = ("a good film", "a bad film", "good and warm", "dull and bad", "warm good fun", "cold dull mess")
+WORDS = (
+    "a good film",
+    "a bad film",
+    "good and warm",
+    "dull and bad",
+    "warm good fun",
+    "cold dull mess",
+)
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> str:
@@ -31,8 +38,12 @@ def corpus(tmp_path: Path) -> dict[str, str]:
     good = [w for w in WORDS if "good" in w]
     bad = [w for w in WORDS if "good" not in w]
     texts = [{"text": w} for w in WORDS for _ in range(8)]
-    pairs = [{"prompt": "", "chosen": g, "rejected": b} for g in good for b in bad for _ in range(4)]
-    completions = [{"prompt": w.split()[0], "completion": w[len(w.split()[0]) :]} for w in WORDS * 6]
+    pairs = [
+        {"prompt": "", "chosen": g, "rejected": b} for g in good for b in bad for _ in range(4)
+    ]
+    completions = [
+        {"prompt": w.split()[0], "completion": w[len(w.split()[0]) :]} for w in WORDS * 6
+    ]
     prompts = [{"prompt": w.split()[0]} for w in WORDS]
     return {
         "text": write_rows(tmp_path / "text.jsonl", texts),
@@ -76,7 +87,10 @@ def pipeline_spec(corpus: dict[str, str]) -> JobSpec:
                 {
                     "type": "ppo",
                     "prompts": {"path": corpus["prompts"]},
-                    "reward": {"type": "reward_model", "model": {"type": "stage", "stage": "reward"}},
+                    "reward": {
+                        "type": "reward_model",
+                        "model": {"type": "stage", "stage": "reward"},
+                    },
                     "critic": {"type": "stage", "stage": "reward"},
                     "steps": 3,
                     "prompts_per_step": 4,

@@ -107,7 +107,10 @@ def test_only_completion_and_eos_are_targets(tokenizer):
     targets = [t for t, m in zip(row.token_ids, row.loss_mask, strict=True) if m]
     assert tokenizer.decode(targets[:-1]) == " film"
     assert targets[-1] == tokenizer.eos_token_id != tokenizer.pad_token_id
-    assert tokenizer.decode([t for t, m in zip(row.token_ids, row.loss_mask, strict=True) if not m]) == "a good"
+    assert (
+        tokenizer.decode([t for t, m in zip(row.token_ids, row.loss_mask, strict=True) if not m])
+        == "a good"
+    )
 
 
 def test_an_empty_prompt_still_leaves_the_first_token_a_predecessor(tokenizer):
@@ -120,7 +123,12 @@ def test_chat_learns_assistant_turns_only(tokenizer):
         "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}[assistant]{% endif %}"
     )
-    talk = (Message("user", "good?"), Message("assistant", "dull"), Message("user", "and?"), Message("assistant", "cold"))
+    talk = (
+        Message("user", "good?"),
+        Message("assistant", "dull"),
+        Message("user", "and?"),
+        Message("assistant", "cold"),
+    )
     [row] = encode_completions([CompletionRow("", "", talk)], tokenizer, 128)
     learnt = tokenizer.decode([t for t, m in zip(row.token_ids, row.loss_mask, strict=True) if m])
     tokenizer.chat_template = None

@@ -52,9 +52,13 @@ def test_golden_file_is_what_the_reference_makes():
 def test_golden_vectors(frozen):
     given_ = frozen["inputs"]
     mask = tensor(given_["mask"])
-    new, entropy = token_logprobs_and_entropy(tensor(given_["logits"]), tensor(given_["tokens"]), 0.7)
+    new, entropy = token_logprobs_and_entropy(
+        tensor(given_["logits"]), tensor(given_["tokens"]), 0.7
+    )
     close(new, frozen["logprobs"])
-    close(token_logprobs(tensor(given_["logits"]), tensor(given_["tokens"]), 0.7), frozen["logprobs"])
+    close(
+        token_logprobs(tensor(given_["logits"]), tensor(given_["tokens"]), 0.7), frozen["logprobs"]
+    )
     close(entropy, frozen["entropy"])
     old, reference = tensor(given_["old"]), tensor(given_["reference"])
     for name in ("k1", "k2", "k3"):
@@ -130,8 +134,12 @@ def test_gae_steps_over_tool_tokens():
 @pytest.mark.parametrize(
     ("advantage", "ratio", "moves"),
     [
-        (+1, 0.5, True), (+1, 1.0, True), (+1, 1.5, False),
-        (-1, 0.5, False), (-1, 1.0, True), (-1, 1.5, True),
+        (+1, 0.5, True),
+        (+1, 1.0, True),
+        (+1, 1.5, False),
+        (-1, 0.5, False),
+        (-1, 1.0, True),
+        (-1, 1.5, True),
     ],
 )
 def test_clipping_sign_table(advantage, ratio, moves):
@@ -149,9 +157,7 @@ def test_clipping_sign_table(advantage, ratio, moves):
 def test_dual_clip_bounds_the_loss_of_bad_tokens_only():
     new = torch.tensor([math.log(10.0)] * 2)
     advantages = torch.tensor([-1.0, 1.0])
-    terms = policy_loss(
-        new, torch.zeros(2), advantages, clip_low=0.2, clip_high=0.2, dual_clip=3.0
-    )
+    terms = policy_loss(new, torch.zeros(2), advantages, clip_low=0.2, clip_high=0.2, dual_clip=3.0)
     assert terms.loss.tolist() == pytest.approx([3.0, -1.2])
 
 

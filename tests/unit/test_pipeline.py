@@ -9,7 +9,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlhf_service.errors import GateFailed, NonFiniteLoss, RewardFailed
-from rlhf_service.events import CheckpointSaved, EvaluationCompleted, PromptQuarantined, StepCompleted
+from rlhf_service.events import (
+    CheckpointSaved,
+    EvaluationCompleted,
+    PromptQuarantined,
+    StepCompleted,
+)
 from rlhf_service.reports import deterministic_part
 from rlhf_service.stages.context import StopRequested
 from rlhf_service.stages.pipeline import run_pipeline
@@ -32,10 +37,15 @@ def test_pipeline_leaves_a_loadable_model_and_a_completion_record(
     tokenizer = AutoTokenizer.from_pretrained(context.folder.model)
     ids = tokenizer("a", return_tensors="pt", add_special_tokens=False)
     assert model.generate(**ids, max_new_tokens=3).shape[1] > 1
-    scorer = AutoModelForSequenceClassification.from_pretrained(context.folder.stage_model("reward"))
+    scorer = AutoModelForSequenceClassification.from_pretrained(
+        context.folder.stage_model("reward")
+    )
     assert scorer.num_labels == 1
     assert "sft (sft, 4 steps)" in (context.folder.model / "README.md").read_text()
-    assert [len([k for k in steps_of(context.sink.events) if k[0] == s]) for s in ("sft", "reward", "ppo")] == [4, 4, 3]
+    assert [
+        len([k for k in steps_of(context.sink.events) if k[0] == s])
+        for s in ("sft", "reward", "ppo")
+    ] == [4, 4, 3]
 
 
 def test_first_ppo_step_has_no_kl_and_sampler_agrees(pipeline_spec, make_context, tmp_path):
@@ -51,9 +61,7 @@ def test_first_ppo_step_has_no_kl_and_sampler_agrees(pipeline_spec, make_context
 
 
 @pytest.mark.parametrize("stop_after", [("sft", 3), ("reward", 1), ("ppo", 1), ("ppo", 2)])
-def test_stop_and_resume_gives_the_same_numbers(
-    pipeline_spec, make_context, tmp_path, stop_after
-):
+def test_stop_and_resume_gives_the_same_numbers(pipeline_spec, make_context, tmp_path, stop_after):
     whole = make_context(pipeline_spec, tmp_path / "whole")
     run_pipeline(whole)
 

@@ -32,12 +32,21 @@ CHANGES = [
     (lambda s: s["stages"][2].update(name="sft"), "'sft' is taken"),
     (lambda s: s["stages"][2]["critic"].update(stage="sfx"), "no earlier stage is named 'sfx'"),
     (lambda s: s["stages"][2]["reward"]["model"].update(stage="sft"), "not a reward stage"),
-    (lambda s: s["stages"][2].update(model={"type": "stage", "stage": "reward"}), "generates no text"),
+    (
+        lambda s: s["stages"][2].update(model={"type": "stage", "stage": "reward"}),
+        "generates no text",
+    ),
     (lambda s: s.update(model={"type": "stage", "stage": "sft"}), "a stage has not run yet"),
-    (lambda s: s["resources"]["learner"].update(num_workers=3), "not divisible by the 3 learner ranks"),
+    (
+        lambda s: s["resources"]["learner"].update(num_workers=3),
+        "not divisible by the 3 learner ranks",
+    ),
     (lambda s: s["stages"][2]["ppo"].update(minibatches=99), "only 4 responses"),
     (lambda s: s["stages"][2]["ppo"]["kl"].update(placement="loss"), "zero expected gradient"),
-    (lambda s: s["stages"][2].update(reward={"type": "regex", "pattern": "("}), "not a regular expression"),
+    (
+        lambda s: s["stages"][2].update(reward={"type": "regex", "pattern": "("}),
+        "not a regular expression",
+    ),
     (lambda s: s["model"].update(num_heads=3), "not divisible by num_heads"),
 ]
 

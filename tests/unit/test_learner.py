@@ -1,0 +1,264 @@
+"""The PPO learner: what may not change its gradient, and that it learns."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from rlhf_service.batch import Credit, collate
+from rlhf_service.learner.group import SoloGroup
+from rlhf_service.learner.ppo import PpoLearner
+from rlhf_service.models.build import build_scratch
+from rlhf_service.models.digest import digests
+from rlhf_service.models.heads import ValueModel
+from rlhf_service.models.tokenizer import train_tokenizer
+from rlhf_service.ports import WeightSnapshot
+from rlhf_service.records import FinishReason, Prompt, Rollout, Score, ScoreFailure
+from rlhf_service.rollout.transformers import TransformersEngine
+from rlhf_service.spec import (
+    DataSpec,
+    LearnerSpec,
+    OptimizerSpec,
+    PpoSpec,
+    PpoStage,
+    SamplingSpec,
+    ScratchModel,
+)
+from rlhf_service.spec.reward import LengthReward
+from rlhf_service.testing import PlainEngine
+
+
+class GradientEngine(PlainEngine):
+    """Keeps the gradient of each step instead of applying it."""
+
+    def step(self, learning_rate: float) -> float:
+        self.gradient = {n: p.grad.clone() for n, p in self.module.named_parameters()}
+        return 1.0
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def networks(request):
+    tokenizer = train_tokenizer(["a good film", "a bad film"] * 4, 300)
+    spec = ScratchModel(
+        architecture=request.param, hidden_size=16, num_layers=2, num_heads=2, context_length=64
+    )
+    return build_scratch(spec, tokenizer, 3), tokenizer
+
+
+def stage_of(**ppo) -> PpoStage:
+    return PpoStage(
+        prompts=DataSpec(path="unused"),
+        reward=LengthReward(target=4),
+        sampling=SamplingSpec(max_new_tokens=9, temperature=0.8),
+        ppo=PpoSpec(**({"epochs": 1, "entropy_coef": 0.01} | ppo)),
+        optimizer=OptimizerSpec(learning_rate=1e-2, max_grad_norm=100),
+        critic_optimizer=OptimizerSpec(learning_rate=1e-2, max_grad_norm=100),
+    )
+
+
+def learner_of(networks, stage, engine=PlainEngine, **learner) -> PpoLearner:
+    model, _ = networks
+    critic = ValueModel.of(copy.deepcopy(model))
+    torch.manual_seed(5)
+    torch.nn.init.normal_(critic.head.weight)
+    return PpoLearner(
+        policy=engine(copy.deepcopy(model), stage.optimizer),
+        critic=engine(critic, stage.critic_optimizer),
+        reference=copy.deepcopy(model),
+        stage=stage,
+        learner=LearnerSpec(**learner),
+        group=SoloGroup(),
+        device=torch.device("cpu"),
+        seed=0,
+    )
+
+
+def prompts_of(tokenizer, count: int) -> list[Prompt]:
+    texts = ["a", "a good", "a bad film a", "film"]
+    return [
+        Prompt(
+            position=i,
+            sample=0,
+            row=i,
+            text=texts[i % 4],
+            token_ids=tuple(tokenizer.encode(texts[i % 4], add_special_tokens=False)),
+        )
+        for i in range(count)
+    ]
+
+
+def engine_of(networks) -> TransformersEngine:
+    model, tokenizer = networks
+    engine = TransformersEngine(copy.deepcopy(model), tokenizer)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    engine.load_weights(WeightSnapshot(1, digests(state), state))
+    return engine
+
+
+@pytest.fixture(scope="module")
+def experience(networks):
+    """A batch of ten rollouts, one of them without a score; annotated and credited at random."""
+    engine = engine_of(networks)
+    sampling = SamplingSpec(max_new_tokens=9, temperature=0.8)
+    rollouts = engine.generate(prompts_of(networks[1], 10), sampling, version=1, seed=0)
+    outcomes = [Score(value=float(i)) for i in range(10)]
+    outcomes[4] = ScoreFailure(kind="raised", message="x")
+    batch = collate(rollouts, outcomes)
+    recall = learner_of(networks, stage_of()).annotate(batch)
+    torch.manual_seed(7)
+    mask = batch.response_mask
+    credit = Credit(torch.randn(mask.shape) * mask, torch.randn(mask.shape) * mask, mask.float())
+    return batch, recall, credit
+
+
+def test_sampler_and_trainer_agree(networks, experience):
+    batch, recall, _ = experience
+    difference = (recall.old_logprobs - batch.sampler_logprobs).abs() * batch.response_mask
+    assert difference.max() < 1e-5
+    assert torch.equal(recall.old_logprobs, recall.ref_logprobs)
+
+
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+@pytest.mark.parametrize("micro", [1, 3, 10])
+def test_layout_and_microbatches_change_neither_annotation_nor_gradient(
+    networks, experience, layout, micro
+):
+    batch, recall, credit = experience
+    whole = learner_of(networks, stage_of(), GradientEngine, micro_batch_size=10)
+    parts = learner_of(
+        networks, stage_of(), GradientEngine, micro_batch_size=micro, layout=layout
+    )
+    for name in ("old_logprobs", "values", "entropy"):
+        torch.testing.assert_close(
+            getattr(parts.annotate(batch), name), getattr(recall, name), rtol=1e-5, atol=1e-5
+        )
+    first = whole.update(batch, recall, credit, step=1, kl_coef=0.1)
+    second = parts.update(batch, recall, credit, step=1, kl_coef=0.1)
+    assert second.policy_loss == pytest.approx(first.policy_loss, abs=1e-5)
+    assert first.approx_kl == pytest.approx(0, abs=1e-9) and first.clip_fraction_high == 0
+    for one, two in ((whole.policy, parts.policy), (whole.critic, parts.critic)):
+        for name, gradient in one.gradient.items():
+            torch.testing.assert_close(two.gradient[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_a_quarantined_row_has_no_say(networks, experience):
+    batch, recall, credit = experience
+    kept = [row for row in range(10) if row != 4]
+    everything = learner_of(networks, stage_of(), GradientEngine)
+    without = learner_of(networks, stage_of(), GradientEngine)
+    everything.update(batch, recall, credit, step=1, kl_coef=0.1)
+
+    def pick(record):
+        fields = {name: getattr(record, name)[kept] for name in record.__dataclass_fields__}
+        return type(record)(**fields)
+
+    without.update(batch.rows(kept), pick(recall), pick(credit), step=1, kl_coef=0.1)
+    for name, gradient in everything.policy.gradient.items():
+        torch.testing.assert_close(without.policy.gradient[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_sampled_depends_on_the_prompt_alone(networks):
+    engine, sampling = engine_of(networks), SamplingSpec(max_new_tokens=9)
+    prompts = prompts_of(networks[1], 8)
+    together = engine.generate(prompts, sampling, version=1, seed=3)
+    alone = [engine.generate([p], sampling, version=1, seed=3)[0] for p in reversed(prompts)]
+    for one, two in zip(together, reversed(alone), strict=True):
+        assert one.token_ids == two.token_ids
+        assert one.logprobs == pytest.approx(two.logprobs, abs=1e-5)
+    other = engine.generate(prompts, sampling, version=1, seed=4)
+    assert [r.token_ids for r in other] != [r.token_ids for r in together]
+
+
+def test_a_response_ends_at_eos_or_at_the_limit(networks):
+    engine, tokenizer = engine_of(networks), networks[1]
+    rollouts = engine.generate(
+        prompts_of(tokenizer, 400), SamplingSpec(max_new_tokens=6), version=1, seed=1
+    )
+    for r in rollouts:
+        assert 1 <= len(r.token_ids) <= 6
+        assert tokenizer.eos_token_id not in r.token_ids[:-1]
+        ended = r.token_ids[-1] == tokenizer.eos_token_id
+        assert (r.finish_reason is FinishReason.EOS) is ended
+    assert {r.finish_reason for r in rollouts} == set(FinishReason)
+
+
+def test_samples_follow_the_distribution(networks):
+    """First tokens of many draws against the softmax: χ² over the likelier tokens."""
+    engine, tokenizer = engine_of(networks), networks[1]
+    ids = tuple(tokenizer.encode("a", add_special_tokens=False))
+    prompts = [
+        Prompt(position=i, sample=0, row=0, text="a", token_ids=ids) for i in range(4000)
+    ]
+    rollouts = engine.generate(prompts, SamplingSpec(max_new_tokens=1), version=1, seed=9)
+    with torch.no_grad():
+        wanted = networks[0](torch.tensor([ids])).logits[0, -1].softmax(0) * len(prompts)
+    counts = torch.bincount(torch.tensor([r.token_ids[0] for r in rollouts]), minlength=len(wanted))
+    chi2 = float(((counts - wanted).square() / wanted).sum())
+    degrees = len(wanted) - 1
+    assert abs(chi2 - degrees) < 5 * (2 * degrees) ** 0.5
+
+
+def test_an_engine_refuses_weights_that_are_not_what_was_published(networks):
+    from rlhf_service.errors import WeightsCorrupt, WeightsUnavailable
+
+    engine = engine_of(networks)
+    state = {name: tensor.clone() for name, tensor in networks[0].state_dict().items()}
+    promised = digests(state)
+    first = next(name for name in state if "norm" in name or "ln_" in name)
+    state[first].view(-1)[0] += 1e-3
+    with pytest.raises(WeightsCorrupt, match=first):
+        engine.load_weights(WeightSnapshot(2, promised, state))
+    with pytest.raises(WeightsUnavailable):
+        engine.generate(prompts_of(networks[1], 1), SamplingSpec(), version=2, seed=0)
+    with pytest.raises(WeightsUnavailable):
+        engine.generate(prompts_of(networks[1], 1), SamplingSpec(), version=1, seed=0)
+
+
+def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
+    """Reward: share of tokens of the lower half, half of them at first."""
+    from rlhf_service.algorithms.rewards import RunningMoments
+    from rlhf_service.data.plan import RowPlan
+    from rlhf_service.data.rows import PromptRow
+    from rlhf_service.ledger import PromptLedger
+    from rlhf_service.prompts import PromptSource
+    from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
+    from rlhf_service.testing import FunctionReward, InProcessChannel, PullingEngine
+
+    _, tokenizer = networks
+    half = len(tokenizer) // 2
+
+    def share(rollout: Rollout) -> float:
+        return sum(token < half for token in rollout.token_ids) / len(rollout.token_ids)
+
+    stage = stage_of(epochs=2, entropy_coef=0.0).model_copy(
+        update={"prompts_per_step": 48, "steps": 12}
+    )
+    learner = learner_of(networks, stage, micro_batch_size=48)
+    torch.nn.init.zeros_(learner.critic.module.head.weight)
+    channel = InProcessChannel()
+    rows = [PromptRow("a", {}), PromptRow("a good", {})]
+    run = PpoRun(
+        stage=stage,
+        seed=0,
+        prompts=PromptSource(
+            rows,
+            [tuple(tokenizer.encode(r.prompt, add_special_tokens=False)) for r in rows],
+            RowPlan(2, 48, 0),
+        ),
+        engine=PullingEngine(engine_of(networks), channel),
+        reward=FunctionReward(share),
+        learner=learner,
+        weights=channel,
+        group=SoloGroup(),
+    )
+    state = PpoState(0, 1, 0.0, RunningMoments(), PromptLedger())
+    publish(run, 1)
+    scores = []
+    for _ in range(stage.steps):
+        outcome = ppo_step(run, state)
+        state = outcome.state
+        scores.append(outcome.report.score_mean)
+    assert scores[0] < 0.65 and sum(scores[-3:]) / 3 > 0.75, scores
+    assert state.ledger.cursor == 12 * 48 and state.policy_version == 13
