@@ -24,9 +24,9 @@ import ray
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
 from cluster.outcome import Outcome
-from cluster.replay import next_life
+from cluster.replay import next_life, reported_steps
 from cluster.sinks import Forwarder, JsonlSink
-from rlhf_service.events import JobStopped, Log
+from rlhf_service.events import JobStopped, Log, RoleStopped
 from rlhf_service.job import StopReason
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
@@ -105,6 +105,35 @@ def drive(spec: JobSpec, folder: JobFolder, attempt: int, sink: JsonlSink) -> Jo
         ray.shutdown()
 
 
+class Pulse:
+    """When the learners of an attempt last said something, and what."""
+
+    def __init__(self, folder: JobFolder, attempt: int) -> None:
+        self._folder, self._attempt = folder, attempt
+        self._started = time.time()
+
+    def silence(self) -> float:
+        """Seconds since the newest event of any learner, or since the attempt began."""
+        said = [path.stat().st_mtime for path in self._files()]
+        return time.time() - max([self._started, *said])
+
+    def last_phase(self) -> str:
+        """The last step reported, in words."""
+        steps = reported_steps(self._folder)
+        return ", ".join(f"{stage} after step {step}" for stage, step in steps.items()) or "start"
+
+    def _files(self) -> list[Path]:
+        return list(self._folder.events.glob(f"a{self._attempt}-learner-*.jsonl"))
+
+
+def stalled(pulse: Pulse, sink: JsonlSink) -> JobStopped:
+    """Give the attempt up; the next one goes on from the newest checkpoint."""
+    message = f"no step for {pulse.silence():.0f} s"
+    phase = pulse.last_phase()
+    sink.emit(RoleStopped(role="learner", phase=phase, stalled=True, message=message))
+    return JobStopped(reason=StopReason.STALLED, message=f"{message}: {phase}", retryable=True)
+
+
 def watch(
     assignment: LearnerAssignment, folder: JobFolder, pools: PoolHost, sink: JsonlSink
 ) -> JobStopped:
@@ -120,8 +149,11 @@ def watch(
     thread = threading.Thread(target=run, name="learners", daemon=True)
     thread.start()
     settled_at: float | None = None
+    pulse = Pulse(folder, assignment.attempt)
     while thread.is_alive():
         thread.join(timeout=0.2)
+        if pulse.silence() > assignment.spec.recovery.stall_timeout:
+            return stalled(pulse, sink)
         if next_life(folder, assignment.attempt) > 1:
             pools.start()
         if Outcome.read(folder, assignment.attempt) is not None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray.train
-
 from cluster.outcome import REPEATS, Outcome, record_fault
 from cluster.placement import device_of, learner_bundle, threads_of
 from cluster.replay import next_life, reported_steps
@@ -97,6 +95,8 @@ class Place:
         self.stage, self.step = stage, step
         # A report waits until the controller has taken the one before, so not every step makes one.
         if step % self._report_every == 0:
+            import ray.train
+
             ray.train.report({"stage": stage, "step": step})
 
 

@@ -58,12 +58,14 @@ class LocalCluster:
         self._temporary = Path(tempfile.mkdtemp(prefix="rlhf-"))
         ports = free_ports(9)
         self.dashboard_url = f"http://127.0.0.1:{ports[1]}"
+        # Processes that are killed leave temporary files; they go with the folder.
+        scratch = {"TMPDIR": str(self._temporary)}
         log = (self._folder / "ray.log").open("wb")
         self._process = subprocess.Popen(
             [*ray_command(), *self._arguments(ports)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | self.environment | SERVER_ENVIRONMENT,
+            env=os.environ | self.environment | SERVER_ENVIRONMENT | scratch,
             preexec_fn=die_with_parent,
         )
         log.close()

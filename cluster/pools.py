@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 
 from cluster.actors import GenerateRequest, Refused, ScoreRequest
 from cluster.host import actor_names, store_name
@@ -58,6 +57,9 @@ class ActorPool:
         timeout: float,
         emit: Callable[[Event], None],
     ) -> None:
+        # Brings in all of RLlib; paid for when the first pool is needed.
+        from ray.rllib.utils.actor_manager import FaultTolerantActorManager
+
         self._role, self._timeout, self._emit = role, timeout, emit
         self._manager = FaultTolerantActorManager(
             list(actors), max_remote_requests_in_flight_per_actor=1

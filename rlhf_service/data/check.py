@@ -26,19 +26,3 @@ def check_data(spec: JobSpec) -> None:
         read(stage.data, f"{at}.data.path")
         if stage.validation is not None:
             read(stage.validation, f"{at}.validation.path")
-
-
-def data_paths(spec: JobSpec) -> list[tuple[str, str]]:
-    """Every (field, path) of a data file in the spec."""
-    found: list[tuple[str, str]] = []
-    for index, stage in enumerate(spec.stages):
-        at = f"stages[{index}]"
-        if isinstance(stage, PpoStage):
-            found.append((f"{at}.prompts.path", stage.prompts.path))
-            if stage.evaluation is not None:
-                found.append((f"{at}.evaluation.prompts.path", stage.evaluation.prompts.path))
-            continue
-        found.append((f"{at}.data.path", stage.data.path))
-        if stage.validation is not None:
-            found.append((f"{at}.validation.path", stage.validation.path))
-    return found

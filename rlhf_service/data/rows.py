@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,17 @@ def _read(spec: DataSpec, field: str, parse: Callable[[Item], Row]) -> list[Row]
 
 def _lines(path: Path, field: str) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8") as lines:
+        # A byte-order mark at the start is no part of the first row.
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, line
     except UnicodeDecodeError as fault:
         raise DataError(f"{path} is not UTF-8 text ({fault.reason}); re-encode it", field) from None
+    except OSError as fault:
+        raise DataError(
+            f"{path} cannot be read ({fault.strerror}); let the service's user read it", field
+        ) from None
 
 
 def _object(line: str) -> Item:
@@ -117,6 +123,8 @@ def _object(line: str) -> Item:
         item = json.loads(line)
     except json.JSONDecodeError as fault:
         raise ValueError(f"not JSON ({fault.msg} at column {fault.colno})") from None
+    except RecursionError:
+        raise ValueError("nested too deeply; a row is one flat JSON object") from None
     if not isinstance(item, dict):
         raise ValueError(f"a row must be a JSON object, not {type(item).__name__}")
     return item
@@ -130,6 +138,8 @@ def _text(item: Item, column: str, *, may_be_empty: bool = False) -> str:
         raise ValueError(f"column {column!r} must be a string, not {type(value).__name__}")
     if not value and not may_be_empty:
         raise ValueError(f"column {column!r} is empty; drop the row or fill it")
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(f"column {column!r} has half of a \\u surrogate pair; write both halves")
     return value
 
 
@@ -157,5 +167,11 @@ def _preference(item: Item) -> PreferenceRow:
     margin = item.get("margin", 0.0)
     if isinstance(margin, bool) or not isinstance(margin, int | float):
         raise ValueError(f"column 'margin' must be a number, not {type(margin).__name__}")
+    try:
+        margin = float(margin)
+    except OverflowError:
+        margin = math.inf
+    if not math.isfinite(margin):
+        raise ValueError("column 'margin' must be finite; drop it or give a number")
     prompt = _text(item, "prompt", may_be_empty=True) if "prompt" in item else ""
-    return PreferenceRow(prompt, _text(item, "chosen"), _text(item, "rejected"), float(margin))
+    return PreferenceRow(prompt, _text(item, "chosen"), _text(item, "rejected"), margin)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_service.data.rows import CompletionRow, PreferenceRow, PromptRow, TextRow
@@ -87,12 +88,20 @@ def encode_completions(
 ) -> list[TokenRow]:
     """Prompt, completion and EOS; only completion and EOS are targets.
 
-    A longer row keeps its first max_length tokens.
+    A longer row keeps its first max_length tokens, so it loses its EOS and teaches no end. A row
+    without a target in what is kept is left out. Raises DataError when that is every row.
     """
-    return [
+    encoded = [
         _chat(row, tokenizer, max_length) if row.messages else _plain(row, tokenizer, max_length)
         for row in rows
     ]
+    learnable = [row for row in encoded if row.num_targets]
+    if encoded and not learnable:
+        raise DataError(
+            f"no row has a completion within its first {max_length} tokens; raise max_length or "
+            "shorten the prompts"
+        )
+    return learnable
 
 
 def _plain(row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRow:
@@ -107,25 +116,60 @@ def _plain(row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: i
 
 def _chat(row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRow:
     """Conversation by the chat template; each assistant turn, and what ends it, is a target."""
-    turns = [{"role": m.role, "content": m.content} for m in row.messages]
     ids: list[int] = []
     mask: list[bool] = []
-    for end, turn in enumerate(turns, start=1):
-        if turn["role"] == "assistant":
-            asked = _template(tokenizer, turns[: end - 1], prompt=True)
-            mask += [False] * (len(asked) - len(ids))
-            ids = asked[: len(ids)] + asked[len(ids) :]
-        spoken = _template(tokenizer, turns[:end], prompt=False)
-        mask += [turn["role"] == "assistant"] * (len(spoken) - len(ids))
-        ids = spoken
+    for text, learnt in _chat_spans(row, tokenizer):
+        # Tokenised apart, as prompt and response are in sampling: no token spans both.
+        part = encode(text, tokenizer, start=False)
+        ids += part
+        mask += [learnt] * len(part)
     return TokenRow(tuple(ids[:max_length]), tuple([False, *mask[1:max_length]]))
+
+
+def _chat_spans(
+    row: CompletionRow, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[str, bool]]:
+    """The conversation's text up to its last assistant turn, in parts; True for assistant turns.
+
+    Raises DataError when the template does not write a longer conversation as the shorter one and
+    an addition.
+    """
+    turns = [{"role": m.role, "content": m.content} for m in row.messages]
+    written = ""
+    for end, turn in enumerate(turns, start=1):
+        if turn["role"] != "assistant":
+            continue
+        asked = _template(tokenizer, turns[: end - 1], prompt=True)
+        answered = _template(tokenizer, turns[:end], prompt=False)
+        if not (asked.startswith(written) and answered.startswith(asked)):
+            raise DataError(
+                "the tokenizer's chat template rewrites earlier turns, so what the assistant wrote "
+                "cannot be told apart; make one row for each assistant turn, or prompt+completion"
+            )
+        yield asked[len(written) :], False
+        yield answered[len(asked) :], True
+        written = answered
 
 
 def _template(
     tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], *, prompt: bool
-) -> list[int]:
-    text = tokenizer.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False)
-    return encode(str(text), tokenizer, start=False)
+) -> str:
+    """The turns as text, with the opening of an answer when it is a `prompt`."""
+    if not turns:
+        return ""
+    if tokenizer.chat_template is None:
+        raise DataError(
+            "rows have messages but the tokenizer has no chat template; use prompt+completion rows, "
+            "or a model folder whose tokenizer has one"
+        )
+    try:
+        return str(
+            tokenizer.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False)
+        )
+    except TemplateError as fault:
+        raise DataError(
+            f"the tokenizer's chat template refuses a conversation ({fault}); reorder its turns"
+        ) from None
 
 
 def encode_preferences(

@@ -4,60 +4,103 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 from rlhf_service.errors import ModelError
 from rlhf_service.spec.job import JobSpec
-from rlhf_service.spec.model import FolderModel, ScratchModel
+from rlhf_service.spec.model import FolderModel, ModelSpec, ScratchModel
 from rlhf_service.spec.reward import BlendReward, RewardModelReward
 from rlhf_service.spec.stages import PpoStage
 
+CLASSIFIER = "ForSequenceClassification"
+"""How the architecture of a reward model's folder ends."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+"""A tokenizer's folder has at least one of them."""
+
+
+class Use(StrEnum):
+    """What a job does with a model."""
+
+    POLICY = "policy"  #: generates text, or is trained to
+    CRITIC = "critic"  #: lends its trunk
+    REWARD = "reward"  #: scores text
+
 
 def check_model_folders(spec: JobSpec) -> None:
-    """Every named folder holds a configuration and weights. Raises ModelError naming the field."""
-    for field, path in model_paths(spec):
-        check_folder(Path(path), field)
+    """Every named folder holds what the job needs of it. Raises ModelError naming the field."""
+    for field, model, use in models_of(spec):
+        if isinstance(model, FolderModel):
+            check_folder(Path(model.path), f"{field}.path", use)
+        elif isinstance(model, ScratchModel) and model.tokenizer is not None:
+            check_tokenizer(Path(model.tokenizer), f"{field}.tokenizer")
 
 
-def check_folder(folder: Path, field: str) -> None:
-    """`folder` looks like a Hugging Face model folder with safetensors weights."""
+def check_folder(folder: Path, field: str, use: Use) -> None:
+    """`folder` looks like a Hugging Face model folder, with safetensors weights, fit for `use`."""
     if not folder.is_dir():
         raise ModelError(f"no folder {folder}; give a model folder the cluster can read", field)
+    architectures = architectures_of(folder, field)
+    scores = any(name.endswith(CLASSIFIER) for name in architectures)
+    if use is Use.REWARD and architectures and not scores:
+        raise ModelError(
+            f"{folder} is no reward model (architectures: {architectures}); "
+            "give the folder that a reward stage left",
+            field,
+        )
+    if use is Use.POLICY and scores:
+        raise ModelError(
+            f"{folder} is a reward model (architectures: {architectures}), which generates no text; "
+            "give a causal LM's folder",
+            field,
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{folder} has no *.safetensors weights (architectures: {architectures}); save the model "
+            "with save_pretrained, pickled weights are not loaded",
+            field,
+        )
+    if use is not Use.CRITIC:
+        check_tokenizer(folder, field)
+
+
+def architectures_of(folder: Path, field: str) -> list[str]:
+    """What config.json says the weights are; empty when it does not say. Raises ModelError."""
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError(f"{folder} has no config.json; give a Hugging Face model folder", field)
     try:
-        architecture = json.loads(config.read_text(encoding="utf-8")).get("architectures")
-    except (ValueError, AttributeError):
+        named = json.loads(config.read_text(encoding="utf-8")).get("architectures")
+    except (ValueError, AttributeError, RecursionError):
         raise ModelError(
             f"{config} is not a JSON object; restore the original file", field
         ) from None
-    if not any(folder.glob("*.safetensors")):
+    return [str(name) for name in named] if isinstance(named, list) else []
+
+
+def check_tokenizer(folder: Path, field: str) -> None:
+    """`folder` looks like it holds a tokenizer. Raises ModelError."""
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(
-            f"{folder} has no *.safetensors weights (architectures: {architecture}); save the model "
-            "with save_pretrained, pickled weights are not loaded",
+            f"{folder} has no tokenizer (none of {', '.join(TOKENIZER_FILES)}); save one there with "
+            "save_pretrained",
             field,
         )
 
 
-def model_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """Every (field, path) of a model folder in the spec."""
-    named: list[tuple[str, object]] = [("model", spec.model)]
+def models_of(spec: JobSpec) -> Iterator[tuple[str, ModelSpec | None, Use]]:
+    """Every model of the spec: dotted field, model, use."""
+    yield "model", spec.model, Use.POLICY
     for index, stage in enumerate(spec.stages):
         at = f"stages[{index}]"
-        named.append((f"{at}.model", stage.model))
-        if isinstance(stage, PpoStage):
-            named.append((f"{at}.critic", stage.critic))
-            blend = isinstance(stage.reward, BlendReward)
-            parts = (
-                stage.reward.rewards if isinstance(stage.reward, BlendReward) else (stage.reward,)
-            )
-            for number, part in enumerate(parts):
-                where = f"{at}.reward.rewards[{number}].model" if blend else f"{at}.reward.model"
+        yield f"{at}.model", stage.model, Use.POLICY
+        if not isinstance(stage, PpoStage):
+            continue
+        yield f"{at}.critic", stage.critic, Use.CRITIC
+        if isinstance(stage.reward, RewardModelReward):
+            yield f"{at}.reward.model", stage.reward.model, Use.REWARD
+        if isinstance(stage.reward, BlendReward):
+            for number, part in enumerate(stage.reward.rewards):
                 if isinstance(part, RewardModelReward):
-                    named.append((where, part.model))
-    for field, model in named:
-        if isinstance(model, FolderModel):
-            yield f"{field}.path", model.path
-        if isinstance(model, ScratchModel) and model.tokenizer is not None:
-            pass
+                    yield f"{at}.reward.rewards[{number}].model", part.model, Use.REWARD

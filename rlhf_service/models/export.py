@@ -9,7 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_service.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +46,25 @@ def export_model(
     tokenizer: PreTrainedTokenizerBase,
     card: ModelCard,
 ) -> None:
-    """Write config, safetensors, tokenizer, generation config and card; replaces `folder` at once.
+    """Write config, safetensors, tokenizer, generation config and card, then replace `folder`.
 
-    `state` is given apart from `model`, whose own parameters may be empty shards (ZeRO-3).
+    `state` is given apart from `model`, whose own parameters may be empty shards (ZeRO-3). A crash
+    leaves the old folder or the new one, never a part. Raises StorageError.
     """
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model.save_pretrained(partial, state_dict=dict(state))
-    tokenizer.save_pretrained(partial)
-    (partial / "README.md").write_text(card.text(), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    for stale in (partial, replaced):
+        shutil.rmtree(stale, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        model.save_pretrained(partial, state_dict=dict(state))
+        tokenizer.save_pretrained(partial)
+        (partial / "README.md").write_text(card.text(), encoding="utf-8")
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as fault:
+        raise StorageError(
+            f"the model could not be written to {folder} ({fault}); free space there, then resume"
+        ) from fault
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoModel,
     AutoModelForSequenceClassification,
     PreTrainedModel,
@@ -13,8 +14,9 @@ from transformers import (
 )
 
 from rlhf_service.errors import ModelError
+from rlhf_service.models.check import CLASSIFIER
 from rlhf_service.models.export import ModelCard, export_model
-from rlhf_service.models.load import load_config
+from rlhf_service.models.load import load_config, load_network
 
 BIAS = "reward_bias"
 
@@ -37,10 +39,7 @@ class ValueModel(torch.nn.Module):
     def load(cls, folder: Path) -> ValueModel:
         """On the trunk of a causal LM's or a reward model's folder. Raises ModelError."""
         config = load_config(folder)
-        trunk = AutoModel.from_pretrained(
-            folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-        return cls(trunk)
+        return cls(load_network(AutoModel, folder, config, torch.float32, "decoder"))
 
     def forward(
         self,
@@ -72,10 +71,17 @@ class RewardModel(torch.nn.Module):
 
     @classmethod
     def of(cls, causal_lm: PreTrainedModel, seed: int) -> RewardModel:
-        """On the trunk of `causal_lm`; the head is drawn with std 1/√(d+1) (Stiennon et al. 2020)."""
-        config = causal_lm.config.__class__.from_dict(
-            {**causal_lm.config.to_dict(), "num_labels": 1}
-        )
+        """On the trunk of `causal_lm`; the head is drawn with std 1/√(d+1) (Stiennon et al. 2020).
+
+        Raises ModelError for an architecture that has no classifier.
+        """
+        one_label = {"id2label": {0: "score"}, "label2id": {"score": 0}}
+        config = causal_lm.config.__class__.from_dict({**causal_lm.config.to_dict(), **one_label})
+        if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+            raise ModelError(
+                f"a {config.model_type} model cannot become a reward model: transformers has no "
+                "sequence classifier of it; start from another architecture"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             classifier = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
@@ -87,16 +93,15 @@ class RewardModel(torch.nn.Module):
     def load(cls, folder: Path) -> RewardModel:
         """From a folder that `export` wrote. Raises ModelError."""
         config = load_config(folder)
-        try:
-            classifier = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
+        names = list(config.architectures or ())
+        if config.num_labels != 1 or not any(name.endswith(CLASSIFIER) for name in names):
+            raise ModelError(
+                f"{folder} is no reward model (architectures {names}, {config.num_labels} labels); "
+                "give the folder that a reward stage left"
             )
-        except (OSError, ValueError) as fault:
-            raise ModelError(f"{folder} has no reward model that can be loaded: {fault}") from None
+        classifier = load_network(
+            AutoModelForSequenceClassification, folder, config, torch.float32, "reward model"
+        )
         return cls(classifier, float(getattr(config, BIAS, 0.0)))
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError) as fault:
+    except Exception as fault:  # the Rust parser raises plain Exception
         raise ModelError(
             f"{folder} has no usable tokenizer ({fault}); add tokenizer.json"
         ) from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rlhf_service.ports import RewardFunction
 from rlhf_service.records import Rollout, Score, ScoreFailure, ScoreOutcome
 
-ITEM = re.compile(r"\{\{\s*item\.([A-Za-z0-9_]+)\s*\}\}")
+ITEM = re.compile(r"\{\{\s*item\.([^{}]+?)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,18 @@ def finite(outcome: ScoreOutcome) -> ScoreOutcome:
 
 
 def fill(template: str, item: Mapping[str, object]) -> str:
-    """`template` with each `{{item.column}}` replaced. Raises KeyError naming the missing column."""
+    """`template` with each `{{item.column}}` replaced.
+
+    Raises LookupError naming a column that the row lacks or that is null there.
+    """
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in item:
-            raise KeyError(f"the data row has no column {match[1]!r}; it has {sorted(item)}")
+            raise LookupError(f"the data row has no column {match[1]!r}; it has {sorted(item)}")
+        if item[match[1]] is None:
+            raise LookupError(
+                f"column {match[1]!r} of the data row is null; fill it or drop the row"
+            )
         return str(item[match[1]])
 
     return ITEM.sub(value, template)

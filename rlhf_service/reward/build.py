@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from rlhf_service.ports import RewardFunction
@@ -17,6 +18,7 @@ from rlhf_service.spec.reward import (
     RegexReward,
     RewardModelReward,
     RewardSpec,
+    SingleReward,
     StringCheckReward,
 )
 
@@ -37,7 +39,8 @@ def _build(spec: RewardSpec, folders: Mapping[str, Path], device: str) -> Reward
         case LengthReward():
             return Length(spec)
         case BlendReward():
-            return Blend(tuple(_build(s, folders, device) for s in spec.rewards), spec.weights)
+            parts = tuple(_build(part, folders, device) for part in distinct(spec.rewards))
+            return Blend(parts, spec.weights)
         case RewardModelReward():
             # Torch is loaded only where a network scores.
             import torch
@@ -47,3 +50,16 @@ def _build(spec: RewardSpec, folders: Mapping[str, Path], device: str) -> Reward
             model = spec.model
             folder = folders[model.stage] if model.type == "stage" else Path(model.path)
             return RewardModelScorer.load(spec.name, folder, torch.device(device))
+
+
+def distinct(parts: Sequence[SingleReward]) -> list[SingleReward]:
+    """The parts, a name that is taken numbered on: `regex`, `regex_2`, so that no component is lost."""
+    named: list[SingleReward] = []
+    taken = {part.name for part in parts}
+    for index, part in enumerate(parts):
+        if part.name in {earlier.name for earlier in parts[:index]}:
+            name = next(n for i in count(2) if (n := f"{part.name}_{i}") not in taken)
+            taken.add(name)
+            part = part.model_copy(update={"name": name})
+        named.append(part)
+    return named

@@ -19,7 +19,8 @@ MAX_ROWS = 32
 class RewardModelScorer:
     """Scores prompt, response and EOS as the reward model saw them in training.
 
-    Text is re-encoded with the reward model's own tokenizer, so the policy may have another.
+    Text is re-encoded with the reward model's own tokenizer, so the policy may have another. What
+    does not fit the reward model's context is cut on the right, as in training.
     """
 
     def __init__(self, name: str, model: RewardModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -44,7 +45,7 @@ class RewardModelScorer:
     def _sequence(self, rollout: Rollout) -> TokenIds:
         ids = encode(rollout.prompt.text, self._tokenizer, start=True)
         ids += encode(rollout.text, self._tokenizer, start=False)
-        most = self._model.classifier.config.max_position_embeddings
+        most = getattr(self._model.classifier.config, "max_position_embeddings", None)
         return tuple([*ids, self._tokenizer.eos_token_id][:most])
 
     def _forward(self, sequences: list[TokenIds]) -> list[float]:

@@ -39,6 +39,11 @@ class RecoverySpec(Section):
     request_timeout: float = Field(default=300, gt=0)
     """Seconds a rollout or reward request may take before its actor counts as stalled."""
 
+    stall_timeout: float = Field(default=1800, gt=0)
+    """Seconds without a step before the learners count as stalled and the next attempt starts.
+
+    Must be longer than the longest step, its evaluation and its checkpoint."""
+
 
 class JobSpec(Section):
     """One job: a model taken through one or more stages."""

@@ -8,20 +8,19 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from rlhf_service.client import ApiError
-from rlhf_service.events import Recovered, StepCompleted
+from rlhf_service.events import Recovered, RoleStopped, StepCompleted
 from rlhf_service.job import JobStatus, StopReason
 from rlhf_service.reports import deterministic_part
 from rlhf_service.storage import JobFolder
 from tests.integration.conftest import finish, processes, wait_until
 
 PPO_STEPS = 12
-KILL_AFTER = 5
+KILL_AFTER = 6
 
 
 @pytest.fixture
@@ -99,33 +98,31 @@ ROLES = {
     "Ray Train's controller": "ray::TrainController",
     "weight store": "ray::WeightStore",
     "driver": "cluster.driver --job",
-    "control plane": "",
 }
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_kill_9_of_one_process_changes_nothing(service, client, spec, undisturbed, role):
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ("rollout actor", "reward actor", "weight store", "control plane"),
+        ("learner rank",),
+        ("Ray Train's controller",),
+        ("driver",),
+    ],
+    ids=lambda roles: " then ".join(roles),
+)
+def test_kill_9_of_any_process_changes_nothing(service, client, spec, undisturbed, roles):
     reference = reference_run(service, client, spec, undisturbed)
     job = client.jobs.create(spec).id
-    wait_until(
-        lambda: steps_on_disk(service, job, "ppo") >= KILL_AFTER, 200, f"PPO step {KILL_AFTER}"
-    )
-    if role == "control plane":
-        victims = [psutil.Process(service.api_pid)]
-    else:
-        victims = processes(service, ROLES[role])
-    assert victims, f"no {role} is running"
-    killed_at = time.monotonic()
-    for victim in victims:
-        os.kill(victim.pid, signal.SIGKILL)
-    if role == "control plane":
+    for number, role in enumerate(roles, start=1):
+        step = min(KILL_AFTER, 2 * number)
         wait_until(
-            lambda: not psutil.pid_exists(victims[0].pid) or service.tend() is None, 5, "death"
+            lambda step=step: steps_on_disk(service, job, "ppo") >= step, 200, f"step {step}"
         )
-        service.tend()
-        wait_until(lambda: answers(client, job), 60, "the control plane's return")
+        kill(service, client, job, role)
+    killed_at = time.monotonic()
     status = finish(client, job)
-    print(f"\n{role}: ended {status} {time.monotonic() - killed_at:.1f} s after the kill")
+    print(f"\n{roles}: ended {status} {time.monotonic() - killed_at:.1f} s after the last kill")
     assert status is JobStatus.SUCCEEDED, client.jobs.get(job).message
     found = reports(client, job)
     assert {key: newest[-1] for key, newest in found.items()} == {
@@ -136,13 +133,41 @@ def test_kill_9_of_one_process_changes_nothing(service, client, spec, undisturbe
     assert all(torch.equal(final[name], tensor) for name, tensor in reference["weights"].items())
     stored = list(client.jobs.events(job))
     assert [event.seq for event in stored] == list(range(1, len(stored) + 1))
-    if role not in ("control plane",):
-        assert any(isinstance(e.event, Recovered) for e in stored) or role in (
-            "weight store",
-            "reward actor",
-            "driver",
-            "Ray Train's controller",
-        )
+    said = {e.event.role for e in stored if isinstance(e.event, Recovered | RoleStopped)}
+    if "rollout actor" in roles:
+        assert "rollout-0" in said
+    if "learner rank" in roles:
+        assert "learner" in said
+    if "driver" in roles:
+        assert len(client.jobs.get(job).model_dump()["attempts"]) == 2
+
+
+def kill(service, client, job, role) -> None:
+    """kill -9 every process of a role; wait for the control plane's return if it was that one."""
+    if role == "control plane":
+        os.kill(service.api_pid, signal.SIGKILL)
+        wait_until(lambda: service.tend() is None and answers(client, job), 60, "its return")
+        return
+    victims = processes(service, ROLES[role])
+    assert victims, f"no {role} is running"
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+
+
+def test_a_learner_that_hangs_is_named_and_the_job_goes_on(service, client, spec, undisturbed):
+    reference = reference_run(service, client, spec, undisturbed)
+    spec["recovery"]["stall_timeout"] = 45
+    job = client.jobs.create(spec).id
+    wait_until(
+        lambda: steps_on_disk(service, job, "ppo") >= KILL_AFTER, 200, f"PPO step {KILL_AFTER}"
+    )
+    for worker in processes(service, ROLES["learner rank"]):
+        os.kill(worker.pid, signal.SIGSTOP)
+    assert finish(client, job) is JobStatus.SUCCEEDED, client.jobs.get(job).message
+    [named] = [e.event for e in client.jobs.events(job) if isinstance(e.event, RoleStopped)]
+    assert named.role == "learner" and named.stalled and "ppo after step" in named.phase
+    final = weights(service, job)
+    assert all(torch.equal(final[name], tensor) for name, tensor in reference["weights"].items())
 
 
 def answers(client, job) -> bool:

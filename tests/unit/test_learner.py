@@ -127,9 +127,7 @@ def test_layout_and_microbatches_change_neither_annotation_nor_gradient(
 ):
     batch, recall, credit = experience
     whole = learner_of(networks, stage_of(), GradientEngine, micro_batch_size=10)
-    parts = learner_of(
-        networks, stage_of(), GradientEngine, micro_batch_size=micro, layout=layout
-    )
+    parts = learner_of(networks, stage_of(), GradientEngine, micro_batch_size=micro, layout=layout)
     for name in ("old_logprobs", "values", "entropy"):
         torch.testing.assert_close(
             getattr(parts.annotate(batch), name), getattr(recall, name), rtol=1e-5, atol=1e-5
@@ -188,9 +186,7 @@ def test_samples_follow_the_distribution(networks):
     """First tokens of many draws against the softmax: χ² over the likelier tokens."""
     engine, tokenizer = engine_of(networks), networks[1]
     ids = tuple(tokenizer.encode("a", add_special_tokens=False))
-    prompts = [
-        Prompt(position=i, sample=0, row=0, text="a", token_ids=ids) for i in range(4000)
-    ]
+    prompts = [Prompt(position=i, sample=0, row=0, text="a", token_ids=ids) for i in range(4000)]
     rollouts = engine.generate(prompts, SamplingSpec(max_new_tokens=1), version=1, seed=9)
     with torch.no_grad():
         wanted = networks[0](torch.tensor([ids])).logits[0, -1].softmax(0) * len(prompts)

