@@ -15,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +27,7 @@ from api.main import create_app
 from api.service.keys import create_first_key
 from api.settings import Settings
 from cluster.local import LocalCluster, die_with_parent, free_ports
+from rlhf_service.client import ApiError
 from rlhf_service.errors import RlhfError
 from rlhf_service.storage import write_private
 
@@ -52,7 +55,12 @@ class Embedded:
         self._api: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Embedded:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise RlhfError(
+                f"{self.folder} cannot be made ({fault.strerror}); choose another with --folder"
+            ) from None
         require_free(self.port)
         try:
             self.cluster.start()
@@ -77,7 +85,10 @@ class Embedded:
     @property
     def api_key(self) -> str:
         """The key the command line uses; kept in the state folder, readable by this user only."""
-        return str(json.loads((self.folder / CONNECTION).read_text(encoding="utf-8"))["api_key"])
+        found = known_connection(self.folder).get("api_key")
+        if not found:
+            raise RlhfError(f"{self.folder} has lost its API key; choose another with --folder")
+        return found
 
     @property
     def api_pid(self) -> int | None:
@@ -98,11 +109,10 @@ class Embedded:
             RLHF_PORT=str(self.port),
             RLHF_DATA_ROOTS=json.dumps([str(root.resolve()) for root in self._data_roots]),
         )
-        connection = self.folder / CONNECTION
-        known = json.loads(connection.read_text(encoding="utf-8")) if connection.exists() else {}
         self.new_key = create_first_key(Settings())
-        api_key = self.new_key or known.get("api_key")
-        write_private(connection, json.dumps({"url": self.url, "api_key": api_key}))
+        api_key = self.new_key or known_connection(self.folder).get("api_key")
+        connection = {"url": self.url, "api_key": api_key}
+        write_private(self.folder / CONNECTION, json.dumps(connection))
 
     def _start_api(self) -> None:
         log = (self.folder / "api.log").open("ab")
@@ -120,6 +130,7 @@ class Embedded:
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # a terminal's Ctrl-C is for the supervisor alone
             preexec_fn=die_with_parent,
         )
         log.close()
@@ -138,6 +149,15 @@ class Embedded:
         raise RlhfError(f"the control plane did not come up; see {self.folder / 'api.log'}")
 
 
+def known_connection(folder: Path) -> dict[str, str]:
+    """What an earlier start left; empty when there is nothing that can be read."""
+    try:
+        found = json.loads((folder / CONNECTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def require_free(port: int) -> None:
     """Raises RlhfError when something listens on the port already."""
     with socket.socket() as probe:
@@ -150,8 +170,8 @@ def require_free(port: int) -> None:
             ) from None
 
 
-def serve(arguments: argparse.Namespace, stopping: threading.Event) -> int:
-    """Run until a signal comes."""
+def serve(arguments: argparse.Namespace) -> int:
+    """Run until a signal raises KeyboardInterrupt."""
     roots = (Path.cwd(), *arguments.data_root)
     with Embedded(arguments.folder, arguments.port, roots) as service:
         print(f"API and page      {service.url}")
@@ -161,30 +181,54 @@ def serve(arguments: argparse.Namespace, stopping: threading.Event) -> int:
         if service.new_key:
             print(f"API key           {service.new_key}   (shown once)")
         print("Ctrl-C stops everything.", flush=True)
-        while not stopping.wait(0.5):
-            service.tend()
+        try:
+            while True:
+                time.sleep(0.5)
+                service.tend()
+        except KeyboardInterrupt:
+            print("stopping", flush=True)
     print("stopped")
     return 0
 
 
-def demo(arguments: argparse.Namespace, stopping: threading.Event) -> int:
+def demo(arguments: argparse.Namespace) -> int:
     """Run the whole recipe once and judge it."""
     from rlhf_service.cli.demo import run_demo
 
     folder = arguments.folder / "demo"
     with Embedded(folder, arguments.port, ()) as service:
         data = service.folder / "storage" / "data" / "reviews"
-        tending = threading.Thread(target=tend_until, args=(service, stopping), daemon=True)
-        tending.start()
-        return run_demo(service.url, service.api_key, data, arguments.seed, stopping)
+        with tended(service):
+            return run_demo(service.url, service.api_key, data, arguments.seed)
 
 
-def tend_until(service: Embedded, stopping: threading.Event) -> None:
-    while not stopping.wait(0.5):
-        try:
-            service.tend()
-        except RlhfError:
-            stopping.set()
+@contextmanager
+def tended(service: Embedded) -> Iterator[None]:
+    """Tend the service from a thread meanwhile. Raises RlhfError at once when the cluster ends."""
+    over, faults = threading.Event(), list[RlhfError]()
+    main_thread = threading.get_ident()
+
+    def tend() -> None:
+        while not over.wait(0.5):
+            try:
+                service.tend()
+            except RlhfError as fault:
+                faults.append(fault)
+                # Whatever the main thread waits for will not come.
+                signal.pthread_kill(main_thread, signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=tend, name="tending", daemon=True)
+    thread.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if faults:
+            raise faults[0] from None
+        raise
+    finally:
+        over.set()
+        thread.join()
 
 
 def main() -> int:
@@ -215,18 +259,23 @@ def main() -> int:
             command.add_argument("--seed", type=int, default=0, help="decides everything random")
     arguments = parser.parse_args()
 
-    stopping = threading.Event()
-
-    def on_signal(signum: int, frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
-        return int(arguments.run(arguments, stopping))
-    except RlhfError as fault:
+        return int(arguments.run(arguments))
+    except (RlhfError, ApiError) as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped")
+        return 130
+
+
+def interrupt(signum: int, frame: FrameType | None) -> None:
+    """The first signal ends what the main thread does; stopping is then left to finish."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import requests
 from ray.job_submission import JobStatus, JobSubmissionClient
@@ -58,7 +60,13 @@ class RayJobLauncher:
         folder = Path(request.storage)
         token = folder / f"attempt-{request.attempt}.token"
         write_private(token, request.events_token)
-        command = f"{self._python} -m cluster.driver --job {folder} --attempt {request.attempt}"
+        # Ray hands it to a shell.
+        command = shlex.join(
+            [
+                *(self._python, "-m", "cluster.driver"),
+                *("--job", str(folder), "--attempt", str(request.attempt)),
+            ]
+        )
         environment = {
             **DRIVER_ENVIRONMENT,
             "RLHF_EVENTS_URL": request.events_url,
@@ -97,12 +105,12 @@ class RayJobLauncher:
             if job.get("job_id") and attempts.fullmatch(job.get("submission_id") or "")
         }
         prefix = f"rlhf/{job_id}/"
+        # Asked for by Ray job: a cluster remembers every dead actor there was, up to 100,000.
         actors = [
             actor["name"] or f"{actor['class_name']} {actor['actor_id']}"
-            for actor in self._rows("actors")
-            if actor["state"] in LIVE_ACTORS
-            and (actor["job_id"] in ray_jobs or (actor["name"] or "").startswith(prefix))
-            and not is_shared(actor)
+            for ray_job in ray_jobs
+            for actor in self._rows("actors", job_id=ray_job)
+            if actor["state"] in LIVE_ACTORS and not is_shared(actor)
         ]
         groups = [
             group["name"] or f"placement group {group['placement_group_id']}"
@@ -123,17 +131,25 @@ class RayJobLauncher:
             gpus=sum(total.get("GPU", 0.0) for total in totals),
         )
 
-    def _rows(self, kind: str) -> list[dict[str, Any]]:
-        """Rows of the state API. Raises LauncherError rather than leave some out."""
-        answer = self._get(f"/api/v0/{kind}?limit={LIMIT}&detail=1")["data"]["result"]
+    def _rows(self, kind: str, **equal: str) -> list[dict[str, Any]]:
+        """Rows of the state API whose columns equal these. Raises LauncherError rather than leave
+        some out.
+        """
+        query = [("limit", str(LIMIT)), ("detail", "1")]
+        for column, value in equal.items():
+            query += [("filter_keys", column), ("filter_predicates", "="), ("filter_values", value)]
+        answer = self._get(f"/api/v0/{kind}?{urlencode(query)}")["data"]["result"]
         rows: list[dict[str, Any]] = answer["result"]
-        if answer["total"] > len(rows) or answer.get("partial_failure_warning"):
+        looked_at_all = answer["num_after_truncation"] >= answer["total"]
+        if len(rows) < answer["num_filtered"] or not looked_at_all:
             raise LauncherError(f"Ray lists only {len(rows)} of {answer['total']} {kind}")
+        if answer.get("partial_failure_warning"):
+            raise LauncherError(f"Ray lists not all {kind}: {answer['partial_failure_warning']}")
         return rows
 
     def _get(self, path: str, missing: Any = None) -> Any:
         with translated(self._address):
-            reply = self._connected()._do_request("GET", path, timeout=TIMEOUT)
+            reply = self._connected()._do_request("GET", path)
             if reply.status_code == 404 and missing is not None:
                 return missing
             if reply.status_code >= 400:
@@ -147,8 +163,15 @@ class RayJobLauncher:
     def _connected(self) -> JobSubmissionClient:
         """The client; connecting checks the server's version, so it is made when first needed."""
         if self._client is None:
-            self._client = JobSubmissionClient(self._address)
+            self._client = PatientClient(self._address)
         return self._client
+
+
+class PatientClient(JobSubmissionClient):
+    """Ray's client, which by itself waits for ever on a dashboard that hangs."""
+
+    def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
+        return super()._do_request(method, endpoint, **({"timeout": TIMEOUT} | options))
 
 
 def is_shared(actor: dict[str, Any]) -> bool:

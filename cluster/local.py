@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import secrets
 import shutil
@@ -13,16 +14,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 import psutil
 
 from rlhf_service.errors import LauncherError
-from rlhf_service.storage import write_private
+from rlhf_service.storage import write_atomically, write_private
 
 START_SECONDS = 90
 STOP_SECONDS = 20
+GRACE_SECONDS = 3
+"""For what still lives when Ray has stopped."""
+TEMPORARY = "rlhf-"
+"""How the names of the clusters' temporary folders begin."""
 OBJECT_STORE_BYTES = 512 * 1024**2
 PR_SET_PDEATHSIG = 1
 
@@ -39,6 +46,7 @@ class LocalCluster:
         self._num_cpus = num_cpus or os.cpu_count() or 1
         self._process: subprocess.Popen[bytes] | None = None
         self._temporary: Path | None = None
+        self._lock: TextIO | None = None
         self.dashboard_url = ""
         self.token_file = folder / "ray-token"
 
@@ -51,11 +59,13 @@ class LocalCluster:
         }
 
     def start(self) -> None:
-        """Start it and wait until its Jobs API answers. Raises LauncherError."""
+        """Start it and wait until it takes jobs. Raises LauncherError."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._claim()
         write_private(self.token_file, secrets.token_hex(32))
         # Unix sockets lie below it, and their paths have a short limit.
-        self._temporary = Path(tempfile.mkdtemp(prefix="rlhf-"))
+        self._temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
+        write_atomically(self._folder / "temporary", str(self._temporary))
         ports = free_ports(9)
         self.dashboard_url = f"http://127.0.0.1:{ports[1]}"
         # Processes that are killed leave temporary files; they go with the folder.
@@ -66,6 +76,7 @@ class LocalCluster:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | self.environment | SERVER_ENVIRONMENT | scratch,
+            start_new_session=True,  # a terminal's Ctrl-C is for this process, which stops it
             preexec_fn=die_with_parent,
         )
         log.close()
@@ -75,10 +86,14 @@ class LocalCluster:
     def stop(self) -> None:
         """Stop every process it started and remove its files."""
         if self._process is None:
+            self._release()
             return
         family = descendants(self._process.pid)
         self._process.terminate()
-        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_SECONDS)
+        # Drivers take SIGTERM as a wish to checkpoint, but their cluster is gone.
+        _, alive = psutil.wait_procs(family, timeout=GRACE_SECONDS)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=STOP_SECONDS)
@@ -86,6 +101,7 @@ class LocalCluster:
         self._process = None
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
+        self._release()
 
     @property
     def pid(self) -> int | None:
@@ -106,6 +122,26 @@ class LocalCluster:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _claim(self) -> None:
+        """Keep others out of the folder, whose token is this cluster's. Raises LauncherError."""
+        self._lock = (self._folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._release()
+            raise LauncherError(
+                f"another service runs in {self._folder.parent}; stop it, or choose another --folder"
+            ) from None
+        # A killed one could not remove its files.
+        earlier = self._folder / "temporary"
+        if earlier.exists() and (left := Path(earlier.read_text())).name.startswith(TEMPORARY):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _arguments(self, ports: Sequence[int]) -> list[str]:
         names = (
@@ -142,16 +178,27 @@ class LocalCluster:
             if not self.alive:
                 break
             try:
-                reply = httpx.get(f"{self.dashboard_url}/api/jobs/", headers=headers, timeout=5)
-                if reply.status_code == 200:
-                    return
-                last = f"HTTP {reply.status_code}"
-            except httpx.HTTPError as fault:
+                if last := self._missing(headers):
+                    time.sleep(0.1)
+                    continue
+                return
+            except (httpx.HTTPError, ValueError) as fault:
                 last = str(fault)
             time.sleep(0.1)
         raise LauncherError(
             f"the embedded Ray cluster did not come up ({last}); see {self._folder / 'ray.log'}"
         )
+
+    def _missing(self, headers: dict[str, str]) -> str:
+        """What is not ready yet, in words; empty when all is. Raises httpx.HTTPError."""
+        for path in ("/api/jobs/", "/api/v0/nodes?detail=1"):
+            reply = httpx.get(self.dashboard_url + path, headers=headers, timeout=5)
+            if reply.status_code != 200:
+                return f"HTTP {reply.status_code} from {path}"
+        # The dashboard answers before the node has joined; a job would find no CPU.
+        nodes = ((reply.json().get("data") or {}).get("result") or {}).get("result") or []
+        cpus = [(node.get("resources_total") or {}).get("CPU", 0) for node in nodes]
+        return "" if sum(cpus) >= self._num_cpus else f"{sum(cpus):g} of {self._num_cpus} CPUs"
 
 
 SERVER_ENVIRONMENT = {

@@ -7,7 +7,9 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 import httpx
@@ -33,9 +35,12 @@ class JsonlSink:
         self._job_id, self._attempt, self._producer = job_id, attempt, producer
         self._path = folder.events / f"{producer}.jsonl"
         self._lock = threading.Lock()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._seq = mend(self._path)
-        self._out = self._path.open("a", encoding="utf-8")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._seq = mend(self._path)
+            self._out = self._path.open("ab", buffering=0)
+        except OSError as fault:
+            raise self._failed(fault) from fault
 
     def emit(self, event: Event) -> None:
         with self._lock:
@@ -47,15 +52,27 @@ class JsonlSink:
                 created_at=datetime.now(UTC),
                 event=event,
             )
+            end = self._out.seek(0, os.SEEK_END)
             try:
-                self._out.write(record.model_dump_json() + "\n")
-                self._out.flush()
+                write_whole(self._out, (record.model_dump_json() + "\n").encode())
                 os.fsync(self._out.fileno())
             except OSError as fault:
-                raise StorageError(
-                    f"event file {self._path} could not be written: {fault}; free some space and resume"
-                ) from fault
+                # What was half written would stand before the next event, under the same number.
+                with suppress(OSError):
+                    self._out.truncate(end)
+                raise self._failed(fault) from fault
             self._seq += 1
+
+    def _failed(self, fault: OSError) -> StorageError:
+        return StorageError(
+            f"event file {self._path} could not be written: {fault}; free some space and resume"
+        )
+
+
+def write_whole(out: FileIO, data: bytes) -> None:
+    """Write all of it; a nearly full disk takes only a part at first."""
+    while data:
+        data = data[out.write(data) :]
 
 
 def mend(path: Path) -> int:
@@ -94,11 +111,12 @@ class Forwarder:
     def drain(self, seconds: float) -> bool:
         """Wait until everything on disk is sent. False when `seconds` did not suffice."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        # The first idle pass may have begun before the newest event was on disk, the next has not.
+        for _ in range(2):
             self._idle.clear()
-            if self._idle.wait(timeout=max(0.0, deadline - time.monotonic())):
-                return True
-        return False
+            if not self._idle.wait(timeout=max(0.0, deadline - time.monotonic())):
+                return False
+        return True
 
     def close(self) -> None:
         self._stop.set()
@@ -131,14 +149,31 @@ class Forwarder:
             lines, end = whole_lines(path, offset)
             if not lines:
                 continue
-            reply = self._client.post(self._url, json={"events": [json.loads(li) for li in lines]})
-            if reply.status_code in REFUSED_FOR_GOOD:
-                log.error("%d events of %s were refused: %s", len(lines), path.name, reply.text)
-            else:
-                reply.raise_for_status()
+            self._post(path, readable(lines, path))
             self._sent[path] = end
             posted = True
         return posted
+
+    def _post(self, path: Path, events: list[object]) -> None:
+        """Raises httpx.HTTPError when it should be tried again."""
+        if not events:
+            return
+        reply = self._client.post(self._url, json={"events": events})
+        if reply.status_code in REFUSED_FOR_GOOD:
+            log.error("%d events of %s were refused: %s", len(events), path.name, reply.text)
+        else:
+            reply.raise_for_status()
+
+
+def readable(lines: list[bytes], path: Path) -> list[object]:
+    """The lines that are JSON; a line that the disk garbled must not hold up those behind it."""
+    events: list[object] = []
+    for line in lines:
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            log.error("%s has a line that is not JSON and is left out: %.80r", path, line)
+    return events
 
 
 def whole_lines(path: Path, offset: int) -> tuple[list[bytes], int]:

@@ -8,10 +8,9 @@ with Client("http://127.0.0.1:8000", api_key) as client:
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -20,12 +19,15 @@ from pydantic import BaseModel, ConfigDict
 
 from rlhf_service.events import StoredEvent
 from rlhf_service.job import JobStatus, StopReason
+from rlhf_service.reports import StepReport
 from rlhf_service.spec import JobSpec
 
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 STREAM_SILENCE = 60.0
 """Seconds without even a heartbeat after which a stream is opened anew."""
+STREAM_FAILURES = 20
+"""Tries in a row without a single frame after which a stream is given up."""
 
 
 class ApiError(Exception):
@@ -67,6 +69,16 @@ class Job(Record):
     created_at: str
     finished_at: str | None
     result: dict[str, Any] | None
+
+
+class StepPoint(Record):
+    """The newest report of one step."""
+
+    stage: str
+    step: int
+    steps: int
+    replayed: bool
+    report: StepReport
 
 
 class Model(Record):
@@ -116,9 +128,13 @@ class Client:
         raise AssertionError("the last try returns or raises")
 
     def lines(self, path: str, headers: dict[str, str]) -> Iterator[str]:
-        """Lines of a stream, as they come. Raises ApiError on a refusal, httpx errors on a break."""
+        """Lines of a stream, as they come. Raises ApiError on a refusal; httpx.TransportError on a
+        break, or when the service says that it cannot answer just now.
+        """
         timeout = httpx.Timeout(30.0, read=STREAM_SILENCE)
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as reply:
+            if reply.status_code in RETRIED_STATUSES:
+                raise httpx.RemoteProtocolError(f"HTTP {reply.status_code}", request=reply.request)
             if reply.status_code >= 400:
                 reply.read()
                 answer(reply)
@@ -171,25 +187,32 @@ class Jobs:
 
     def stream(self, job_id: str, after: int = 0) -> Iterator[StoredEvent]:
         """Every event as it happens, until the job ends; reconnects by itself, skips none."""
-        failures = 0
+        failures, broken = 0, "it ends without a word"
         while True:
+            told = False
             try:
                 for kind, data in self._frames(job_id, after):
-                    failures = 0
+                    failures, told = 0, True
                     if kind == "end":
                         return
-                    if kind == "reset":
-                        after = 0
-                        break
-                    if kind != "reconnect":
+                    # After `reset` the service goes on by itself, from the log's beginning.
+                    if kind not in ("reset", "reconnect"):
                         event = StoredEvent.model_validate_json(data)
                         after = event.seq
                         yield event
             except httpx.TransportError as fault:
-                if failures >= 20:
-                    raise ApiError(f"the stream of {job_id} broke: {fault}") from None
+                told, broken = False, str(fault)
+            if not told:
+                if failures >= STREAM_FAILURES:
+                    raise ApiError(f"the stream of {job_id} broke: {broken}")
                 time.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                 failures += 1
+
+    def metrics(self, job_id: str, stage: str | None = None) -> Sequence[StepPoint]:
+        """The newest report of every step, in order."""
+        query = {"stage": stage} if stage else {}
+        found = self._client.request("GET", f"/v1/jobs/{job_id}/metrics", params=query)
+        return [StepPoint.model_validate(item) for item in found["data"]]
 
     def logs(self, job_id: str) -> str:
         """What the newest attempt's driver printed."""
@@ -230,10 +253,14 @@ def answer(reply: httpx.Response) -> Any:
     """The JSON body. Raises ApiError for a refusal."""
     try:
         body = reply.json()
-    except json.JSONDecodeError:
-        body = {}
+    except ValueError:
+        body = None
     if reply.status_code < 400:
+        if not isinstance(body, dict):
+            raise ApiError(f"{reply.url} is not this service's; check RLHF_URL", reply.status_code)
         return body
-    error = body.get("error") or {}
+    body = body if isinstance(body, dict) else {}
+    error = body.get("error")
+    error = error if isinstance(error, dict) else {}
     message = body.get("detail") or error.get("message") or f"HTTP {reply.status_code}"
     raise ApiError(str(message), reply.status_code, error.get("param"))

@@ -37,8 +37,10 @@ class WeightStore:
         self._published: dict[int, Published] = {}
 
     def publish(self, published: Published) -> None:
+        # By time, not by number: learners that go back to a checkpoint publish older versions again.
+        self._published.pop(published.version, None)
         self._published[published.version] = published
-        for version in sorted(self._published)[:-KEPT_VERSIONS]:
+        for version in list(self._published)[:-KEPT_VERSIONS]:
             del self._published[version]
 
     def find(self, version: int) -> Published | None:

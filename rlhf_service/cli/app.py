@@ -13,7 +13,8 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from rlhf_service.cli.connection import connect
 from rlhf_service.cli.watch import Watcher, exit_code
@@ -82,11 +83,10 @@ def jobs(as_json: AsJson = False, limit: int = 20) -> None:
     if as_json:
         print_json([job.model_dump(mode="json") for job in found])
         return
-    table = Table("job", "name", "status", "stage", "step", "message")
+    table = Table(Column("job", no_wrap=True), "name", "status", "stage", "step", "message")
     for job in found:
-        table.add_row(
-            job.id, job.name, job.status, job.progress.stage or "", steps(job), job.message
-        )
+        stage, message = job.progress.stage or "", escape(job.message)
+        table.add_row(job.id, escape(job.name), job.status, stage, steps(job), message)
     Console().print(table)
 
 
@@ -147,9 +147,10 @@ def models(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("model", "name", "path")
+    table = Table(Column("model", no_wrap=True), "name", Column("path", overflow="fold"))
     for model in found:
-        table.add_row(model["id"], str(model.get("name", "")), str(model.get("path", "")))
+        name, path = (escape(str(model.get(key, ""))) for key in ("name", "path"))
+        table.add_row(model["id"], name, path)
     Console().print(table)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlhf_service.events import (
@@ -76,7 +77,7 @@ class Watcher:
         match stored.event:
             case StatusChanged() as event:
                 self.status = event
-                self._say(f"[bold]{event.status}[/] {event.message}")
+                self._say(f"[bold]{event.status}[/] {escape(event.message)}")
             case StageStarted() as event:
                 again = f", going on after step {event.from_step}" if event.from_step else ""
                 self._say(f"stage [bold]{event.stage}[/]: {event.steps} steps{again}")
@@ -84,7 +85,8 @@ class Watcher:
             case StepCompleted() as event:
                 self._step(event)
             case StageCompleted() as event:
-                self._say(f"stage {event.stage} done in {event.seconds:.0f} s → {event.model_path}")
+                where = escape(event.model_path)
+                self._say(f"stage {event.stage} done in {event.seconds:.0f} s → {where}")
             case EvaluationCompleted() as event:
                 self.evaluations.append(event)
                 self._say(
@@ -93,15 +95,16 @@ class Watcher:
                 )
             case RoleStopped() as event:
                 what = "stalled" if event.stalled else "died"
-                self._say(f"[yellow]{event.role} {what} in {event.phase}: {event.message}[/]")
+                why = escape(f"{event.phase}: {event.message}")
+                self._say(f"[yellow]{event.role} {what} in {why}[/]")
             case Recovered() as event:
-                self._say(f"[green]{event.role} {event.message}[/]")
+                self._say(f"[green]{event.role} {escape(event.message)}[/]")
             case PromptQuarantined() as event:
-                self._say(f"[yellow]prompt {event.prompt} set aside: {event.message}[/]")
+                self._say(f"[yellow]prompt {event.prompt} set aside: {escape(event.message)}[/]")
             case Log() as event if event.level != "info":
-                self._say(f"{event.level}: {event.message}")
+                self._say(f"{event.level}: {escape(event.message)}")
             case JobStopped() as event if event.message:
-                self._say(f"{event.reason}: {event.message}")
+                self._say(f"{event.reason}: {escape(event.message)}")
             case _:
                 pass
 
@@ -128,6 +131,7 @@ class Watcher:
         return f" · {(event.steps - event.step) * (now - began) / done:.0f} s left"
 
     def _say(self, text: str) -> None:
+        """Print rich markup; what others wrote must come escaped."""
         self._bars.console.print(text, highlight=False, soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from rlhf_service.errors import GateFailed, NonFiniteLoss, RewardFailed
+from rlhf_service.errors import GateFailed, NonFiniteLoss, RewardFailed, UserError
 from rlhf_service.events import (
     CheckpointSaved,
     EvaluationCompleted,
@@ -150,3 +150,33 @@ def test_evaluations_bracket_the_training(pipeline_spec, make_context, tmp_path)
     assert all(e.n == 6 and e.standard_error > 0 for e in found)
     assert any(isinstance(e, CheckpointSaved) for e in context.sink.events)
     assert GateFailed.reason == "gate_failed"
+
+
+def test_pretraining_then_ppo_from_a_model_folder(pipeline_spec, corpus, make_context, tmp_path):
+    """Pretrain a GPT-2 style network; a second job starts from its folder, with a rule reward."""
+    base = pipeline_spec.model_dump(mode="json")
+    base["model"] |= {"architecture": "gpt2"}
+    stage = {"type": "pretrain", "data": {"path": corpus["text"]}, "steps": 3, "max_length": 16}
+    base["stages"] = [stage | {"batch_size": 4}]
+    first = make_context(type(pipeline_spec).model_validate(base), tmp_path / "first")
+    run_pipeline(first)
+    ppo = pipeline_spec.model_dump(mode="json")
+    ppo["model"] = {"type": "folder", "path": str(first.folder.model)}
+    ppo["stages"] = [
+        ppo["stages"][2] | {"critic": None, "reward": {"type": "regex", "pattern": "a"}}
+    ]
+    ppo["learner"] = {"layout": "packed", "micro_batch_size": 2}
+    second = make_context(type(pipeline_spec).model_validate(ppo), tmp_path / "second")
+    run_pipeline(second)
+    assert len(steps_of(second.sink.events)) == 3
+    AutoModelForCausalLM.from_pretrained(second.folder.model)
+
+
+def test_a_prompt_that_does_not_fit_the_context_is_refused_by_name(
+    pipeline_spec, make_context, tmp_path
+):
+    spec = pipeline_spec.model_dump(mode="json")
+    spec["stages"][2]["sampling"]["max_new_tokens"] = 500
+    context = make_context(type(pipeline_spec).model_validate(spec), tmp_path / "job")
+    with pytest.raises(UserError, match=r"stages\[2\]\.sampling.*do not fit the model's context"):
+        run_pipeline(context)

@@ -1,0 +1,65 @@
+"""One rank of tests/integration/test_engines.py, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+
+def main(settings: dict[str, object], rank: int, out: Path) -> None:
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    import torch
+    import torch.distributed as dist
+
+    from rlhf_service.learner.deepspeed import DeepSpeedEngines
+    from rlhf_service.spec import LearnerSpec, OptimizerSpec
+
+    torch.set_num_threads(1)
+    ranks, micro = int(settings["ranks"]), int(settings["micro"])
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{out.parent}/rendezvous",
+        rank=rank,
+        world_size=ranks,
+        timeout=timedelta(seconds=90),
+    )
+    learner = LearnerSpec(
+        zero_stage=settings["zero"],
+        precision=settings["precision"],
+        offload_optimizer=settings["offload"],
+    )
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 4))
+    engines = DeepSpeedEngines(learner, torch.device("cpu"))
+    engine = engines(network, OptimizerSpec(max_grad_norm=0.05))
+    inputs = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(1))
+    targets = torch.randint(0, 4, (3, 8), generator=torch.Generator().manual_seed(2))
+    dtype = torch.bfloat16 if settings["precision"] == "bf16" else torch.float32
+    norms = []
+    for x, y in zip(inputs, targets, strict=True):
+        mine, wanted = x.chunk(ranks)[rank].to(dtype), y.chunk(ranks)[rank]
+        for start in range(0, len(mine), micro):
+            logits = engine.module(mine[start : start + micro]).float()
+            part = wanted[start : start + micro]
+            engine.backward(torch.nn.functional.cross_entropy(logits, part, reduction="sum") / 8)
+        norms.append(engine.step(1e-2))
+    state = engine.full_state()
+    kept = None if state is None else {k: v.float().tolist() for k, v in state.items()}
+    engine.save(out.parent / "checkpoint")
+    dist.barrier()
+    engine.backward(engine.module(inputs[0].chunk(ranks)[rank].to(dtype)).float().sum())
+    engine.step(1.0)  # spoil the weights; loading must bring them back
+    engine.load(out.parent / "checkpoint")
+    again = engine.full_state()
+    if rank == 0:
+        restored = {k: v.float().tolist() for k, v in again.items()} == kept
+        out.write_text(json.dumps({"norms": norms, "state": kept, "restored": restored}))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,97 @@
+"""A reward model scores a response as it scored the same text in training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rlhf_service.data.rows import PreferenceRow
+from rlhf_service.data.tokens import collate_sequences, encode_preferences
+from rlhf_service.errors import ModelError
+from rlhf_service.models.build import build_scratch
+from rlhf_service.models.export import ModelCard, export_model
+from rlhf_service.models.heads import RewardModel
+from rlhf_service.models.tokenizer import train_tokenizer
+from rlhf_service.records import FinishReason, Prompt, Rollout
+from rlhf_service.reward.build import build_reward
+from rlhf_service.spec.model import FolderModel, ScratchModel, StageModel
+from rlhf_service.spec.reward import RewardModelReward
+
+CONTEXT = 24
+CARD = ModelCard(job="j", name="n", stage="reward", stages=("reward",), seed=0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(["a good film", "a bad film", "dull and cold"] * 4, 300)
+
+
+@pytest.fixture(scope="module")
+def causal(tokenizer):
+    spec = ScratchModel(
+        hidden_size=16, num_layers=1, num_heads=2, context_length=CONTEXT, vocab_size=300
+    )
+    return build_scratch(spec, tokenizer, 0)
+
+
+@pytest.fixture(scope="module")
+def folder(causal, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reward") / "model"
+    rewarder = RewardModel.of(causal, seed=1)
+    rewarder.export(folder, rewarder.state_dict(), tokenizer, 0.5, CARD)
+    return folder
+
+
+def rollout(prompt, text):
+    """With ids of another tokenizer: only the text counts."""
+    asked = Prompt(position=0, sample=0, row=0, text=prompt, token_ids=(9_999,))
+    return Rollout(
+        prompt=asked,
+        token_ids=(8_888,),
+        logprobs=(0.0,),
+        text=text,
+        finish_reason=FinishReason.EOS,
+        policy_version=1,
+    )
+
+
+def scores(folder, rollouts):
+    spec = RewardModelReward(model=FolderModel(path=str(folder)))
+    return [outcome.value for outcome in build_reward(spec, {}).score(rollouts)]
+
+
+def test_scores_are_those_of_training_in_any_order_and_batch(folder, tokenizer):
+    words = ["a good film", "dull", "cold and dull and bad", " ", "a bad film and a good film"]
+    answers = [(words[i % 5], " " + words[i // 5 % 5] * (1 + i % 2)) for i in range(70)]
+    network = RewardModel.load(folder).eval()
+    rows = [PreferenceRow(prompt, text, "x") for prompt, text in answers]
+    with torch.no_grad():
+        wanted = [
+            float(network(batch.input_ids, batch.attention_mask)[0])
+            for pair in encode_preferences(rows, tokenizer, CONTEXT)
+            for batch in [collate_sequences([pair.chosen])]
+        ]
+    assert len(set(wanted)) > 20
+    found = scores(folder, [rollout(*answer) for answer in answers])
+    assert found == pytest.approx(wanted, abs=1e-5)
+    backwards = scores(folder, [rollout(*answer) for answer in reversed(answers)])
+    assert backwards[::-1] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_what_does_not_fit_the_context_is_cut_not_an_error(folder):
+    long = rollout("a", " good film" * 50)
+    [score] = scores(folder, [long])
+    assert [score] == scores(folder, [rollout("a", " good film" * 60)])
+
+
+def test_a_stages_model_is_found_by_its_name(folder):
+    spec = RewardModelReward(name="taste", model=StageModel(stage="reward"))
+    [outcome] = build_reward(spec, {"reward": folder}).score([rollout("a", " film")])
+    assert outcome.components == {"taste": outcome.value}
+    assert [outcome.value] == scores(folder, [rollout("a", " film")])
+
+
+def test_a_causal_lm_gives_no_random_score(causal, tokenizer, tmp_path):
+    export_model(tmp_path / "policy", causal, causal.state_dict(), tokenizer, CARD)
+    with pytest.raises(ModelError, match="is no reward model"):
+        scores(tmp_path / "policy", [rollout("a", " film")])
