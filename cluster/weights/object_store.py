@@ -6,6 +6,7 @@ that restarts asks it and catches up by itself; the learner waits for nobody.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,8 @@ def _to_array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _to_tensor(array: np.ndarray, dtype: str) -> torch.Tensor:
-    # The array is read-only shared memory; the engine copies from it and never writes to it.
     kind: torch.dtype = getattr(torch, dtype.removeprefix("torch."))
-    return torch.frombuffer(array.data.cast("B"), dtype=kind).view(array.shape)
+    with warnings.catch_warnings():
+        # Torch warns of read-only memory; the engine copies from it and never writes to it.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.frombuffer(array.data.cast("B"), dtype=kind).view(array.shape)
