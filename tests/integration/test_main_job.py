@@ -117,7 +117,7 @@ def test_kill_9_of_any_process_changes_nothing(service, client, spec, undisturbe
     for number, role in enumerate(roles, start=1):
         step = min(KILL_AFTER, 2 * number)
         wait_until(
-            lambda step=step: steps_on_disk(service, job, "ppo") >= step, 200, f"step {step}"
+            lambda step=step: steps_on_disk(service, job, "ppo") >= step, 400, f"step {step}"
         )
         kill(service, client, job, role)
     killed_at = time.monotonic()
@@ -159,7 +159,7 @@ def test_a_learner_that_hangs_is_named_and_the_job_goes_on(service, client, spec
     spec["recovery"]["stall_timeout"] = 45
     job = client.jobs.create(spec).id
     wait_until(
-        lambda: steps_on_disk(service, job, "ppo") >= KILL_AFTER, 200, f"PPO step {KILL_AFTER}"
+        lambda: steps_on_disk(service, job, "ppo") >= KILL_AFTER, 400, f"PPO step {KILL_AFTER}"
     )
     for worker in processes(service, ROLES["learner rank"]):
         os.kill(worker.pid, signal.SIGSTOP)
@@ -183,7 +183,7 @@ def test_cancel_leaves_a_checkpoint_and_nothing_else(service, client, spec):
 
     spec["stages"][2]["steps"] = 500
     job = client.jobs.create(spec).id
-    wait_until(lambda: steps_on_disk(service, job, "ppo") >= 2, 200, "PPO step 2")
+    wait_until(lambda: steps_on_disk(service, job, "ppo") >= 2, 400, "PPO step 2")
     asked_at = time.monotonic()
     client.jobs.cancel(job)
     assert finish(client, job) is JobStatus.CANCELLED
@@ -199,7 +199,7 @@ def test_cancel_leaves_a_checkpoint_and_nothing_else(service, client, spec):
 def test_pause_and_resume_ends_with_the_same_weights(service, client, spec, undisturbed):
     reference = reference_run(service, client, spec, undisturbed)
     job = client.jobs.create(spec).id
-    wait_until(lambda: steps_on_disk(service, job, "ppo") >= 3, 200, "PPO step 3")
+    wait_until(lambda: steps_on_disk(service, job, "ppo") >= 3, 400, "PPO step 3")
     client.jobs.pause(job)
     wait_until(lambda: client.jobs.get(job).status is JobStatus.PAUSED, 60, "the pause")
     client.jobs.resume(job)
