@@ -34,6 +34,8 @@ from rlhf_service.storage import JobFolder
 log = logging.getLogger("rlhf.driver")
 
 DRAIN_SECONDS = 30
+START_SECONDS = 600
+"""What the learners' processes may take to start, however short the job's patience is."""
 OUTCOME_GRACE_SECONDS = 3
 
 POLL_SECONDS = "0.25"
@@ -117,6 +119,11 @@ class Pulse:
         said = [path.stat().st_mtime for path in self._files()]
         return time.time() - max([self._started, *said])
 
+    @property
+    def started(self) -> bool:
+        """Whether any learner has said anything."""
+        return bool(self._files())
+
     def last_phase(self) -> str:
         """The last step reported, in words."""
         steps = reported_steps(self._folder)
@@ -150,9 +157,10 @@ def watch(
     thread.start()
     settled_at: float | None = None
     pulse = Pulse(folder, assignment.attempt)
+    patience = assignment.spec.recovery.stall_timeout
     while thread.is_alive():
         thread.join(timeout=0.2)
-        if pulse.silence() > assignment.spec.recovery.stall_timeout:
+        if pulse.silence() > (patience if pulse.started else max(patience, START_SECONDS)):
             return stalled(pulse, sink)
         if next_life(folder, assignment.attempt) > 1:
             pools.start()
