@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import requests
+from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from rlhf_service.errors import LauncherError
@@ -72,22 +73,25 @@ class RayJobLauncher:
             "RLHF_EVENTS_URL": request.events_url,
             "RLHF_EVENTS_TOKEN_FILE": str(token),
         }
-        try:
-            self._call(
-                lambda client: client.submit_job(
+        metadata = {
+            "job_name": request.job_name,
+            "rlhf_job": request.job_id,
+            "attempt": str(request.attempt),
+        }
+
+        def send(client: JobSubmissionClient) -> None:
+            try:
+                client.submit_job(
                     entrypoint=command,
                     submission_id=request.submission_id,
                     runtime_env={"env_vars": environment},
-                    metadata={
-                        "job_name": request.job_name,
-                        "rlhf_job": request.job_id,
-                        "attempt": str(request.attempt),
-                    },
+                    metadata=metadata,
                 )
-            )
-        except LauncherError as fault:
-            if "already exists" not in str(fault):
-                raise
+            except RuntimeError as fault:
+                if f"{request.submission_id} already exists" not in str(fault):
+                    raise
+
+        self._call(send)
 
     def stop(self, submission_id: str) -> None:
         if self.state(submission_id) in (LaunchState.PENDING, LaunchState.RUNNING):
@@ -186,6 +190,9 @@ def translated(address: str) -> Iterator[None]:
         yield
     except (requests.RequestException, ConnectionError, OSError) as fault:
         raise LauncherError(f"the Ray cluster at {address} does not answer: {fault}") from fault
-    except (RuntimeError, ValueError, KeyError, TypeError) as fault:
-        lines = str(fault).strip().splitlines() or [repr(fault)]
-        raise LauncherError(f"the Ray cluster at {address} refused: {lines[-1]}") from fault
+    except (RayError, RuntimeError, ValueError, KeyError, TypeError) as fault:
+        # Ray's text may be a traceback and a last line of one full stop.
+        lines = [line for line in str(fault).splitlines() if line.strip(" .")] or [repr(fault)]
+        # A traceback ends with what went wrong; advice on tokens begins with it.
+        said = lines[0] if isinstance(fault, RayError) else lines[-1]
+        raise LauncherError(f"the Ray cluster at {address} refused: {said}") from fault

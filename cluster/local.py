@@ -202,6 +202,8 @@ class LocalCluster:
 
 
 SERVER_ENVIRONMENT = {
+    # By default Ray's workers yield to everything else on the machine; here they are the work.
+    "RAY_worker_niceness": "0",
     "HF_HUB_OFFLINE": "1",
     # The control plane has already given the job its grace when it stops the driver.
     "RAY_JOB_STOP_WAIT_TIME_S": "5",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.unit import conftest as unit
 
 corpus = unit.corpus
 pipeline_spec = unit.pipeline_spec
+
+# Ray looks at it once, when it is imported.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 JOB_SECONDS = 400.0
 TEST_SECONDS = 900

@@ -9,9 +9,11 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import requests
 
 from cluster import launcher as module
 from cluster.launcher import RayJobLauncher
@@ -145,8 +147,21 @@ def test_a_dashboard_that_hangs_is_given_up(mute, tmp_path, monkeypatch, call):
     assert isinstance(raised[0], LauncherError) and mute in str(raised[0])
 
 
+@pytest.mark.parametrize("call", CALLS, ids=NAMES)
+def test_a_wrong_token_is_a_launcher_error(service, tmp_path, monkeypatch, call):
+    """The control plane must hear of it as of any other cluster that does not take orders."""
+    real = requests.request
+
+    def with_wrong_token(method: str, url: str, **options: Any) -> requests.Response:
+        return real(method, url, **(options | {"headers": {"Authorization": "Bearer wrong"}}))
+
+    monkeypatch.setattr(requests, "request", with_wrong_token)
+    with pytest.raises(LauncherError, match=r"refused: Auth|answered 40[13]"):
+        call(RayJobLauncher(service.cluster.dashboard_url), request_for(tmp_path))
+
+
 @pytest.fixture
-def hangs_after_greeting(mute):
+def hangs_after_greeting():
     """Answers the version check, then nothing: a client that is connected meets it."""
 
     class Handler(BaseHTTPRequestHandler):

@@ -33,7 +33,6 @@ def marked(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            # Titles that processes give themselves hide their environment; their parents' do not.
             mine = process.environ().get("RLHF_TEST") == str(folder)
             if mine and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
@@ -80,7 +79,7 @@ def test_a_cluster_is_ready_with_its_cpus_shuts_others_out_and_leaves_nothing(se
         temporary = Path((folder / "temporary").read_text())
         assert temporary.exists()
         assert len(marked(folder)) > 3
-        owner.communicate("stop\n", timeout=60)
+        owner.communicate("stop\n", timeout=90)
         assert owner.returncode == 0
         assert marked(folder) == []
         assert not temporary.exists()
@@ -101,6 +100,7 @@ def test_a_cluster_whose_owner_is_killed_ends_and_its_folder_can_be_used_again(t
         second = start(folder)
         assert said(second)[1] == "3"
         assert not temporary.exists()
+        second.communicate("stop\n", timeout=90)
     finally:
         end(first, folder)
         if second is not None:
