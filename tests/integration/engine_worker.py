@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main(settings: dict[str, object], rank: int, out: Path) -> None:
-    os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ.update({"DS_ACCELERATOR": "cpu", "LOCAL_RANK": str(rank)})
     import torch
     import torch.distributed as dist
 
