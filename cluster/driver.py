@@ -24,7 +24,7 @@ import ray
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
 from cluster.outcome import Outcome
-from cluster.replay import next_life, reported_steps
+from cluster.replay import reported_steps
 from cluster.sinks import Forwarder, JsonlSink
 from rlhf_service.events import JobStopped, Log, RoleStopped
 from rlhf_service.job import StopReason
@@ -97,9 +97,9 @@ def drive(spec: JobSpec, folder: JobFolder, attempt: int, sink: JsonlSink) -> Jo
     job = folder.root.name
     try:
         ray.init(address="auto", namespace=namespace_of(job), log_to_driver=True)
-        with PoolHost(spec, job) as pools:
+        with PoolHost(spec, job):
             assignment = LearnerAssignment(spec=spec, folder=folder.root, attempt=attempt)
-            return watch(assignment, folder, pools, sink)
+            return watch(assignment, folder, sink)
     except Exception as fault:
         log.exception("the driver failed")
         return JobStopped(reason=StopReason.INTERNAL_ERROR, message=repr(fault), retryable=True)
@@ -141,9 +141,7 @@ def stalled(pulse: Pulse, sink: JsonlSink) -> JobStopped:
     return JobStopped(reason=StopReason.STALLED, message=f"{message}: {phase}", retryable=True)
 
 
-def watch(
-    assignment: LearnerAssignment, folder: JobFolder, pools: PoolHost, sink: JsonlSink
-) -> JobStopped:
+def watch(assignment: LearnerAssignment, folder: JobFolder, sink: JsonlSink) -> JobStopped:
     """Wait for the learner group to return, or for a rank to leave a final outcome."""
     raised: list[BaseException] = []
 
@@ -162,8 +160,6 @@ def watch(
         thread.join(timeout=0.2)
         if pulse.silence() > (patience if pulse.started else max(patience, START_SECONDS)):
             return stalled(pulse, sink)
-        if next_life(folder, assignment.attempt) > 1:
-            pools.start()
         if Outcome.read(folder, assignment.attempt) is not None:
             settled_at = settled_at or time.monotonic()
             # The other ranks may be waiting for the one that failed; their work is void.

@@ -1,4 +1,4 @@
-"""The pools' processes, as the driver owns them: reserved at once, started when the learners are up."""
+"""The pools' processes, as the driver owns them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def actor_names(job: str, role: str, count: int) -> list[str]:
 class PoolHost:
     """The weight store and the pools of one job; a context that leaves nothing behind.
 
-    The placement group is reserved on entry, so that a job that cannot have its pools fails before
-    it trains. The processes start on `start`: their imports would slow the learners' own start-up.
+    Their room is reserved first, so that a job that cannot have it fails before it trains. The
+    processes then start beside the learners', whose start-up is one process after another.
     """
 
     def __init__(self, spec: JobSpec, job: str) -> None:
@@ -49,6 +49,7 @@ class PoolHost:
                     f"no room for the pools within {PLACEMENT_SECONDS} s: they reserve {bundles}; "
                     "lower resources.rollout or resources.reward"
                 )
+            self._start_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,13 +58,10 @@ class PoolHost:
         if self._group is not None:
             remove_placement_group(self._group)
 
-    def start(self) -> None:
-        """Start the processes, once."""
-        if self._group is None or self._actors:
-            return
-        # Imported late: these modules bring torch, which the driver can do without until now.
+    def _start_all(self) -> None:
+        # Imported late: most jobs' drivers never need them.
         from cluster.actors import RewardActor, RolloutActor
-        from cluster.weights.object_store import WeightStore
+        from cluster.weights.store import WeightStore
 
         name = store_name(self._job)
         store = ray.remote(WeightStore).options(name=name, num_cpus=0, max_restarts=-1).remote()

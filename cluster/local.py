@@ -205,6 +205,8 @@ SERVER_ENVIRONMENT = {
     # By default Ray's workers yield to everything else on the machine; here they are the work.
     "RAY_worker_niceness": "0",
     "HF_HUB_OFFLINE": "1",
+    # Nobody takes this machine away at short notice; the watcher would be one more process a job.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # The control plane has already given the job its grace when it stops the driver.
     "RAY_JOB_STOP_WAIT_TIME_S": "5",
 }

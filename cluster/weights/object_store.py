@@ -7,45 +7,16 @@ that restarts asks it and catches up by itself; the learner waits for nobody.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import ray
 import torch
 
+from cluster.weights.store import Published
 from rlhf_service.errors import WeightsUnavailable
 from rlhf_service.ports import WeightSnapshot
 
 FETCH_SECONDS = 60.0
-KEPT_VERSIONS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One version as the store keeps it."""
-
-    version: int
-    digests: dict[str, str]
-    dtypes: dict[str, str]
-    box: tuple[ray.ObjectRef]
-    """The reference, boxed so that Ray passes it on instead of its value."""
-
-
-class WeightStore:
-    """Actor: which version lies where. Holds references, never tensors."""
-
-    def __init__(self) -> None:
-        self._published: dict[int, Published] = {}
-
-    def publish(self, published: Published) -> None:
-        # By time, not by number: learners that go back to a checkpoint publish older versions again.
-        self._published.pop(published.version, None)
-        self._published[published.version] = published
-        for version in list(self._published)[:-KEPT_VERSIONS]:
-            del self._published[version]
-
-    def find(self, version: int) -> Published | None:
-        return self._published.get(version)
 
 
 class ObjectStoreChannel:

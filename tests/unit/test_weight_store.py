@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cluster.weights.object_store import Published, WeightStore, _to_array, _to_tensor
+from cluster.weights.object_store import _to_array, _to_tensor
+from cluster.weights.store import Published, WeightStore
 
 
 def version(number: int) -> Published:
