@@ -39,6 +39,9 @@ class ExperienceBatch:
     truncated: torch.Tensor
     """[B] bool; True where the response hit the length limit."""
 
+    groups: torch.Tensor
+    """[B] int64; equal for the responses to one prompt of the plan."""
+
     @property
     def num_rows(self) -> int:
         return self.response_ids.shape[0]
@@ -64,6 +67,7 @@ class ExperienceBatch:
             scores=self.scores[at],
             scored=self.scored[at],
             truncated=self.truncated[at],
+            groups=self.groups[at],
         )
 
     def widths(self) -> torch.Tensor:
@@ -144,4 +148,5 @@ def collate(rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome]) -> Ex
         scores=scores,
         scored=scored,
         truncated=torch.tensor([r.truncated for r in rollouts]),
+        groups=torch.tensor([r.prompt.position for r in rollouts]),
     )

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from rlhf_service.algorithms.advantages import gae
+from rlhf_service.algorithms.groups import equal_groups
 from rlhf_service.algorithms.kl import kl_estimate
 from rlhf_service.algorithms.losses import importance_weights
 from rlhf_service.algorithms.masking import Moments, whiten
-from rlhf_service.algorithms.rewards import RunningMoments, token_rewards
+from rlhf_service.algorithms.rewards import RunningMoments, overlong_penalty, token_rewards
 from rlhf_service.batch import Credit, ExperienceBatch, Recall
+from rlhf_service.estimators import Paid, build_estimator
 from rlhf_service.ports import Group
 from rlhf_service.spec.ppo import PpoSpec
 
@@ -27,6 +28,8 @@ class Assigned:
     """Before whitening, over all ranks."""
     normaliser: RunningMoments
     """The reward normaliser's next state."""
+    equal_groups: float
+    """Share of prompts, over all ranks, whose responses scored all the same."""
 
 
 def assign_credit(
@@ -34,31 +37,43 @@ def assign_credit(
     recall: Recall,
     ppo: PpoSpec,
     *,
+    limit: int,
     kl_coef: float,
     normaliser: RunningMoments,
     group: Group,
 ) -> Assigned:
-    """Score → token rewards → GAE → whitening over the global batch (PPO.md order)."""
+    """Score → token rewards → advantages → whitening over the global batch.
+
+    `limit` is the most tokens a response may have.
+    """
     mask = batch.response_mask
-    scores, normaliser = shape_scores(batch, ppo, normaliser, group)
+    scores, normaliser = shape_scores(batch, ppo, limit, normaliser, group)
     penalty = kl_coef if ppo.kl.placement == "reward" else 0.0
     kl = kl_estimate(recall.old_logprobs, recall.ref_logprobs, ppo.kl.estimator)
     rewards = token_rewards(scores, kl, mask, penalty)
-    advantages, returns = gae(rewards, recall.values, mask, ppo.gamma, ppo.lam)
+    estimate = build_estimator(ppo.advantage, ppo.gamma)
+    advantages, returns = estimate(Paid(scores, rewards), batch, recall)
 
     moments = global_moments(advantages, mask, group)
-    if ppo.whiten_advantages:
+    if ppo.advantage.whiten:
         advantages = whiten(advantages, mask, moments)
     weights = importance_weights(recall.old_logprobs, batch.sampler_logprobs, ppo.importance_cap)
     credit = Credit(advantages * mask, returns * mask, weights * mask)
-    return Assigned(credit, rewards, moments, normaliser)
+    equal, present = group.sum(
+        torch.tensor(equal_groups(scores, batch.groups, batch.scored), dtype=torch.float64)
+    ).tolist()
+    return Assigned(credit, rewards, moments, normaliser, equal / max(present, 1.0))
 
 
 def shape_scores(
-    batch: ExperienceBatch, ppo: PpoSpec, normaliser: RunningMoments, group: Group
+    batch: ExperienceBatch, ppo: PpoSpec, limit: int, normaliser: RunningMoments, group: Group
 ) -> tuple[torch.Tensor, RunningMoments]:
-    """[B] scores after truncation penalty, normalisation and clipping; and the normaliser's state."""
+    """[B] scores after length penalties, normalisation and clipping; and the normaliser's state."""
     scores = batch.scores - ppo.truncation_penalty * batch.truncated
+    if ppo.overlong is not None:
+        scores = scores - overlong_penalty(
+            batch.lengths(), limit, ppo.overlong.buffer, ppo.overlong.penalty
+        )
     if ppo.normalize_reward:
         normaliser = normaliser.merge(global_moments(scores, batch.scored, group))
         scores = scores / max(normaliser.std, 1e-8)

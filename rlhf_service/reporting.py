@@ -42,6 +42,7 @@ class Outline:
     sampler_difference: Moments
     sampler_difference_max: float
     weight_max: float
+    equal_groups: float
 
     @classmethod
     def of(
@@ -90,6 +91,7 @@ class Outline:
             sampler_difference=global_moments(difference, mask, group),
             sampler_difference_max=widest,
             weight_max=weight,
+            equal_groups=assigned.equal_groups,
         )
 
 
@@ -141,6 +143,7 @@ def ppo_report(
         advantage_mean=outline.advantages.mean,
         advantage_std=outline.advantages.std,
         explained_variance=outline.explained_variance,
+        equal_groups_fraction=outline.equal_groups,
         policy_grad_norm=stats.policy_grad_norm,
         critic_grad_norm=stats.critic_grad_norm,
         learning_rate=stats.learning_rate,

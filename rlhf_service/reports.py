@@ -27,7 +27,7 @@ class SupervisedReport(Section):
 
 
 class PreferenceReport(Section):
-    """One optimiser step of reward modelling."""
+    """One optimiser step of reward modelling or DPO, whose scores are β·(log π − log π_ref)."""
 
     kind: Literal["preference"] = "preference"
     loss: float
@@ -93,6 +93,8 @@ class PpoReport(Section):
     advantage_std: float
     explained_variance: float
     """1 − var(return − value) / var(return)."""
+    equal_groups_fraction: float
+    """Share of prompts whose responses all scored the same; 1 with one response a prompt."""
     policy_grad_norm: float
     critic_grad_norm: float
     learning_rate: float

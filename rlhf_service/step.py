@@ -89,6 +89,7 @@ def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
         batch,
         recall,
         stage.ppo,
+        limit=stage.sampling.max_new_tokens,
         kl_coef=state.kl_coef,
         normaliser=state.normaliser,
         group=group,

@@ -80,11 +80,23 @@ def importance_weights(
 
 
 def bradley_terry(
-    chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Tensor | None = None
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    margin: torch.Tensor | None = None,
+    *,
+    label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """−log σ(chosen − rejected − margin) of each pair. [B] → [B]."""
+    """−log σ(chosen − rejected − margin) of each pair. [B] → [B].
+
+    `label_smoothing` ε takes a share ε of the pairs to be labelled the wrong way round:
+    −(1−ε)·log σ(gap) − ε·log σ(−gap) (Mitchell 2023, conservative DPO).
+    """
     gap = chosen - rejected
-    return -functional.logsigmoid(gap if margin is None else gap - margin)
+    gap = gap if margin is None else gap - margin
+    right = -functional.logsigmoid(gap)
+    if not label_smoothing:
+        return right
+    return (1 - label_smoothing) * right - label_smoothing * functional.logsigmoid(-gap)
 
 
 def cross_entropy_sum(

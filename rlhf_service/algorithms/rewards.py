@@ -31,6 +31,16 @@ def token_rewards(
     return rewards + final * scores[:, None]
 
 
+def overlong_penalty(
+    lengths: torch.Tensor, limit: int, buffer: int, penalty: float
+) -> torch.Tensor:
+    """0 up to limit − buffer tokens, then rising evenly to `penalty` at `limit` (2503.14476, eq. 13).
+
+    [B] → [B].
+    """
+    return penalty * ((lengths - (limit - buffer)) / buffer).clamp(0, 1)
+
+
 def discounted_return(
     rewards: torch.Tensor, response_mask: torch.Tensor, gamma: float
 ) -> torch.Tensor:

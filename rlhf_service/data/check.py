@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from rlhf_service.data.rows import read_completions, read_preferences, read_prompts, read_text
 from rlhf_service.spec.job import JobSpec
-from rlhf_service.spec.stages import PpoStage, PretrainStage, RewardStage, SftStage
+from rlhf_service.spec.stages import DpoStage, PpoStage, PretrainStage, RewardStage, SftStage
 
 READERS = {
     PretrainStage: read_text,
     SftStage: read_completions,
     RewardStage: read_preferences,
+    DpoStage: read_preferences,
 }
 
 

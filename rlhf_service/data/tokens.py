@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,27 @@ class PairRow:
     chosen: TokenIds
     rejected: TokenIds
     margin: float
+
+    @property
+    def length(self) -> int:
+        """Tokens of its longer sequence."""
+        return max(len(self.chosen), len(self.rejected))
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPair:
+    """Both sequences of a preference, of which the answers are learnt."""
+
+    chosen: TokenRow
+    rejected: TokenRow
+    margin: float
+    reference: tuple[float, float] = (math.nan, math.nan)
+    """The reference's log-probs of the chosen and of the rejected answer; nan until measured."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of its longer sequence."""
+        return max(len(self.chosen.token_ids), len(self.rejected.token_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +207,31 @@ def encode_preferences(
         PairRow(sequence(r.prompt, r.chosen), sequence(r.prompt, r.rejected), r.margin)
         for r in rows
     ]
+
+
+def encode_answers(
+    rows: Sequence[PreferenceRow], tokenizer: PreTrainedTokenizerBase, max_length: int, field: str
+) -> list[AnswerPair]:
+    """Prompt, answer and EOS, for both answers, of which answer and EOS are targets.
+
+    A longer sequence keeps its first max_length tokens; a pair without a target on both sides in
+    what is kept is left out. Raises DataError when that is every pair.
+    """
+
+    def answer(prompt: str, text: str) -> TokenRow:
+        return _plain(CompletionRow(prompt=prompt, completion=text), tokenizer, max_length)
+
+    pairs = [
+        AnswerPair(answer(r.prompt, r.chosen), answer(r.prompt, r.rejected), r.margin) for r in rows
+    ]
+    learnable = [p for p in pairs if p.chosen.num_targets and p.rejected.num_targets]
+    if pairs and not learnable:
+        raise DataError(
+            f"no pair has both answers within its first {max_length} tokens; raise max_length or "
+            "shorten the prompts",
+            field,
+        )
+    return learnable
 
 
 def encode_prompts(

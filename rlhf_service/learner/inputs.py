@@ -65,6 +65,10 @@ class NetworkInputs:
         """[b, L] outputs at every column → [n] at response tokens."""
         return self.select(outputs[:, self.keep])
 
+    def pick(self, grid: torch.Tensor) -> torch.Tensor:
+        """[B, T] on the CPU → [n] at response tokens, on the inputs' device."""
+        return grid.flatten()[self.target.cpu()].to(self.target.device)
+
     def scatter(self, values: torch.Tensor) -> torch.Tensor:
         """[n] → [B, T], 0 where there is no response token."""
         grid = torch.zeros(self.shape[0] * self.shape[1], dtype=values.dtype, device=values.device)

@@ -1,4 +1,4 @@
-"""The Learner port over two engines (policy, critic) and a frozen reference."""
+"""The Learner port over a policy's engine, a critic and a frozen reference."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import torch
 
 from rlhf_service.algorithms import kl as kl_maths
 from rlhf_service.algorithms import losses
+from rlhf_service.algorithms.aggregation import token_shares
 from rlhf_service.algorithms.logprobs import token_logprobs_and_entropy
 from rlhf_service.batch import Credit, ExperienceBatch, Recall, UpdateStats
 from rlhf_service.errors import NonFiniteLoss
 from rlhf_service.learner.base import Engine
+from rlhf_service.learner.critic import Critic
 from rlhf_service.learner.inputs import NetworkInputs, network_inputs
 from rlhf_service.learner.schedule import learning_rate
 from rlhf_service.models.digest import digests
@@ -29,7 +31,7 @@ class PpoLearner:
     """Policy, critic and reference of one rank."""
 
     policy: Engine
-    critic: Engine
+    critic: Critic
     reference: torch.nn.Module
     """The policy as the stage found it, frozen."""
     stage: PpoStage
@@ -46,7 +48,7 @@ class PpoLearner:
             inputs = self._inputs(batch.rows(rows))
             old, entropy = self._logprobs(self.policy.module, inputs)
             ref, _ = self._logprobs(self.reference, inputs)
-            values = self._values(inputs)
+            values = self.critic.values(inputs)
             width = inputs.shape[1]
             old_grid[rows, :width] = inputs.scatter(old).cpu()
             ref_grid[rows, :width] = inputs.scatter(ref).cpu()
@@ -63,8 +65,8 @@ class PpoLearner:
         tally = Tally()
         for epoch in range(ppo.epochs):
             for rows in self._minibatches(batch.num_rows, step, epoch):
-                total = self._total_tokens(batch, rows)
-                sums = self._accumulate(batch, recall, credit, rows, total, kl_coef)
+                whole = self._whole_step(batch, rows)
+                sums = self._accumulate(batch, recall, credit, rows, whole, kl_coef)
                 sums = self._whole(sums)
                 policy_norm = 0.0
                 if step > ppo.critic_warmup_steps:
@@ -81,11 +83,11 @@ class PpoLearner:
 
     def save(self, folder: Path) -> None:
         self.policy.save(folder / "policy")
-        self.critic.save(folder / "critic")
+        self.critic.save(folder)
 
     def load(self, folder: Path) -> None:
         self.policy.load(folder / "policy")
-        self.critic.load(folder / "critic")
+        self.critic.load(folder)
 
     def close(self) -> None:
         self.policy.close()
@@ -97,21 +99,29 @@ class PpoLearner:
         recall: Recall,
         credit: Credit,
         rows: list[int],
-        total_tokens: float,
+        whole: WholeStep,
         kl_coef: float,
     ) -> torch.Tensor:
-        """Backward through one minibatch. Returns the sums of Tally.FIELDS ÷ total_tokens."""
+        """Backward through one minibatch. Returns the sums of Tally.FIELDS."""
         sums = torch.zeros(len(Tally.FIELDS), dtype=torch.float64)
         for part in self._microbatches(batch, rows):
             inputs = self._inputs(batch.rows(part))
-            at = Tokens.of(batch, recall, credit, part, inputs, self.device)
-            sums += self._policy_pass(inputs, at, total_tokens, kl_coef)
-            sums += self._critic_pass(inputs, at, total_tokens)
+            at = Tokens.of(batch, recall, credit, part, inputs)
+            shares = inputs.pick(self._shares(batch, part, whole))
+            means = at.mask / whole.tokens
+            sums[:4] += self._policy_pass(inputs, at, shares, means, kl_coef)
+            sums[4:] += self.critic.learn(inputs, at.values, at.returns, means)
         return sums
 
     def _policy_pass(
-        self, inputs: NetworkInputs, at: Tokens, total_tokens: float, kl_coef: float
+        self,
+        inputs: NetworkInputs,
+        at: Tokens,
+        shares: torch.Tensor,
+        means: torch.Tensor,
+        kl_coef: float,
     ) -> torch.Tensor:
+        """Loss weighted by `shares` [n]; figures averaged by `means` [n]."""
         ppo = self.stage.ppo
         logprobs, entropy = self._logprobs(self.policy.module, inputs)
         terms = losses.policy_loss(
@@ -128,24 +138,13 @@ class PpoLearner:
             loss = loss + kl_coef * kl
         if ppo.entropy_coef:
             loss = loss - ppo.entropy_coef * entropy
-        loss = (loss * at.mask).sum() / total_tokens
+        loss = (loss * shares).sum()
         self.policy.backward(loss)
         with torch.no_grad():
             approx_kl = 0.5 * (logprobs - at.old_logprobs).square()
-            per_token = torch.stack([approx_kl, terms.clipped_low, terms.clipped_high])
-            means = (per_token * at.mask).sum(dim=1).double() / total_tokens
-        zero = torch.zeros(2, dtype=torch.float64)
-        return torch.cat([loss.detach().double().cpu()[None], means.cpu(), zero])
-
-    def _critic_pass(self, inputs: NetworkInputs, at: Tokens, total_tokens: float) -> torch.Tensor:
-        terms = losses.value_loss(
-            self._values(inputs), at.values, at.returns, clip=self.stage.ppo.value_clip
-        )
-        loss = (terms.loss * at.mask).sum() / total_tokens
-        self.critic.backward(loss)
-        clipped = (terms.clipped * at.mask).sum().double() / total_tokens
-        zero = torch.zeros(4, dtype=torch.float64)
-        return torch.cat([zero, torch.stack([loss.detach().double(), clipped]).cpu()])
+            figures = torch.stack([approx_kl, terms.clipped_low, terms.clipped_high])
+            measured = (figures * means).sum(dim=1)
+        return torch.cat([loss.detach()[None], measured]).double().cpu()
 
     def _logprobs(
         self, network: torch.nn.Module, inputs: NetworkInputs
@@ -160,14 +159,6 @@ class PpoLearner:
         return token_logprobs_and_entropy(
             inputs.select(logits), inputs.tokens, self.stage.sampling.temperature
         )
-
-    def _values(self, inputs: NetworkInputs) -> torch.Tensor:
-        values = self.critic.module(
-            input_ids=inputs.input_ids,
-            attention_mask=inputs.attention_mask,
-            position_ids=inputs.position_ids,
-        )
-        return inputs.select_full(values).float()
 
     def _inputs(self, batch: ExperienceBatch) -> NetworkInputs:
         return network_inputs(batch, self.learner.layout, self.device)
@@ -184,9 +175,22 @@ class PpoLearner:
         order = np.random.default_rng([self.seed, step, epoch]).permutation(num_rows)
         return [part.tolist() for part in np.array_split(order, self.stage.ppo.minibatches)]
 
-    def _total_tokens(self, batch: ExperienceBatch, rows: list[int]) -> float:
-        local = batch.response_mask[rows].sum()
-        return max(1.0, float(self.group.sum(local.double())))
+    def _whole_step(self, batch: ExperienceBatch, rows: list[int]) -> WholeStep:
+        """What one optimiser step covers, over all ranks."""
+        mask = batch.response_mask[rows]
+        counts = torch.stack([mask.sum(), mask.any(dim=1).sum()]).double()
+        tokens, sequences = self.group.sum(counts).clamp(min=1).tolist()
+        return WholeStep(tokens, sequences)
+
+    def _shares(self, batch: ExperienceBatch, rows: list[int], whole: WholeStep) -> torch.Tensor:
+        """[b, T] weight of each token's loss."""
+        return token_shares(
+            batch.rows(rows).response_mask,
+            self.stage.ppo.aggregation,
+            tokens=whole.tokens,
+            sequences=whole.sequences,
+            limit=self.stage.sampling.max_new_tokens,
+        )
 
     def _whole(self, sums: torch.Tensor) -> torch.Tensor:
         whole = self.group.sum(sums)
@@ -203,6 +207,16 @@ class PpoLearner:
             learning_rate(self.stage.optimizer, step - 1, total),
             learning_rate(self.stage.critic_optimizer, step - 1, total),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class WholeStep:
+    """Size of one optimiser step over all ranks and microbatches."""
+
+    tokens: float
+    """Response tokens that count."""
+    sequences: float
+    """Responses that count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +239,11 @@ class Tokens:
         credit: Credit,
         rows: list[int],
         inputs: NetworkInputs,
-        device: torch.device,
     ) -> Tokens:
-        target = inputs.target.cpu()
         width = inputs.shape[1]
 
         def pick(grid: torch.Tensor) -> torch.Tensor:
-            return grid[rows, :width].flatten()[target].to(device)
+            return inputs.pick(grid[rows, :width])
 
         return cls(
             mask=pick(batch.response_mask),

@@ -10,6 +10,7 @@ from rlhf_service.spec.ppo import GateSpec, KlSpec, PpoSpec, SamplingSpec
 from rlhf_service.spec.resources import LearnerResources, PoolResources, ResourceSpec
 from rlhf_service.spec.reward import RewardSpec
 from rlhf_service.spec.stages import (
+    DpoStage,
     EvaluationSpec,
     PpoStage,
     PretrainStage,
@@ -21,6 +22,7 @@ from rlhf_service.spec.stages import (
 __all__ = [
     "CheckpointSpec",
     "DataSpec",
+    "DpoStage",
     "EvaluationSpec",
     "FolderModel",
     "GateSpec",

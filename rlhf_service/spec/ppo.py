@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from rlhf_service.spec.advantage import AdvantageSpec, GaeAdvantage
 from rlhf_service.spec.base import Section
 
 
@@ -47,8 +48,26 @@ class KlSpec(Section):
         return self
 
 
+class OverlongSpec(Section):
+    """Soft penalty near the length limit (DAPO, arXiv 2503.14476, eq. 13)."""
+
+    buffer: int = Field(ge=1)
+    """Tokens before the limit over which the penalty rises from 0 to `penalty`."""
+
+    penalty: float = Field(default=1.0, gt=0)
+    """Subtracted from the score of a response as long as the limit."""
+
+
 class PpoSpec(Section):
-    """Clipped PPO with a critic (arXiv 1707.06347, details of 2403.17031)."""
+    """The clipped policy-gradient update (arXiv 1707.06347, details of 2403.17031)."""
+
+    advantage: AdvantageSpec = GaeAdvantage()
+    """How tokens are credited; `gae` alone has a critic."""
+
+    aggregation: Literal["token", "sequence", "sequence_sum", "fixed"] = "token"
+    """What the tokens' losses are divided by: `token` their number in the whole optimiser step;
+    `sequence` each response's length, then the number of responses; `sequence_sum` the number of
+    responses alone; `fixed` the number of responses × max_new_tokens."""
 
     epochs: int = Field(default=4, ge=1)
     """Passes over each batch."""
@@ -66,19 +85,13 @@ class PpoSpec(Section):
     """For negative advantages the loss is at most this times −A; off when absent."""
 
     value_clip: float | None = Field(default=0.2, gt=0)
-    """Clip of the value's move from its old estimate; off when null."""
+    """Clip of the value's move from its old estimate; off when null. Critic only."""
 
     entropy_coef: float = Field(default=0.0, ge=0)
     """Entropy bonus."""
 
     gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount."""
-
-    lam: float = Field(default=0.95, ge=0, le=1)
-    """GAE λ (arXiv 1506.02438)."""
-
-    whiten_advantages: bool = True
-    """Zero mean and unit variance over all response tokens of the global batch."""
 
     normalize_reward: bool = False
     """Divide scores by their running standard deviation, kept across ranks and checkpoints."""
@@ -88,6 +101,9 @@ class PpoSpec(Section):
 
     truncation_penalty: float = Field(default=0.0, ge=0)
     """Subtracted from the score of a response that hit the length limit without EOS."""
+
+    overlong: OverlongSpec | None = None
+    """Soft penalty for responses close to the length limit; off when null."""
 
     importance_cap: float | None = Field(default=2.0, gt=0)
     """C of truncated importance sampling between sampler and trainer; off when null."""
@@ -100,6 +116,19 @@ class PpoSpec(Section):
 
     kl: KlSpec = KlSpec()
     """Penalty for leaving the reference."""
+
+    @model_validator(mode="after")
+    def warm_up_needs_a_critic(self) -> PpoSpec:
+        if self.critic_warmup_steps and not self.has_critic:
+            raise ValueError(
+                f"critic_warmup_steps has no use with advantage {self.advantage.type!r}, which has "
+                "no critic; leave it out"
+            )
+        return self
+
+    @property
+    def has_critic(self) -> bool:
+        return isinstance(self.advantage, GaeAdvantage)
 
 
 class GateSpec(Section):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from rlhf_service.spec.advantage import GroupAdvantage, LeaveOneOutAdvantage
 from rlhf_service.spec.base import Section
 from rlhf_service.spec.data import DataSpec
 from rlhf_service.spec.learner import OptimizerSpec
+from rlhf_service.spec.methods import DEFAULTS, Method, with_defaults
 from rlhf_service.spec.model import ModelSpec
 from rlhf_service.spec.ppo import GateSpec, PpoSpec, SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
@@ -68,6 +70,20 @@ class RewardStage(SupervisedStage):
     """How later stages refer to this one."""
 
 
+class DpoStage(SupervisedStage):
+    """Direct preference optimisation on preference pairs (arXiv 2305.18290)."""
+
+    type: Literal["dpo"] = "dpo"
+    name: StageName = "dpo"
+    """How later stages refer to this one."""
+
+    beta: float = Field(default=0.1, gt=0)
+    """How strongly the policy is held to the reference."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of pairs taken to be labelled the wrong way round (conservative DPO)."""
+
+
 class EvaluationSpec(Section):
     """Held-out evaluation of a policy by the stage's reward."""
 
@@ -85,17 +101,21 @@ class EvaluationSpec(Section):
 
 
 class PpoStage(Section):
-    """PPO against a reward."""
+    """Policy-gradient training against a reward: PPO, or a method without a critic.
 
-    type: Literal["ppo"] = "ppo"
+    `type` names the method and with it the defaults (spec/methods.py); every setting can be changed.
+    """
+
+    type: Method = "ppo"
     name: StageName = "ppo"
-    """How later stages refer to this one."""
+    """How later stages refer to this one; the method's name when absent."""
 
     model: ModelSpec | None = None
     """Policy, and its frozen reference; the job's model, or the last policy trained, when absent."""
 
     critic: ModelSpec | None = None
-    """Where the critic's trunk starts (a reward model's folder works too); the policy when absent."""
+    """Where the critic's trunk starts (a reward model's folder works too); the policy when absent.
+    Only with advantage `gae`."""
 
     prompts: DataSpec
     """Rows with a `prompt`; other columns travel to the reward as `item`."""
@@ -136,6 +156,36 @@ class PpoStage(Section):
     sample_every: int = Field(default=5, ge=1)
     """Show a few samples each this many steps."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def method_sets_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        method = given.get("type", "ppo")
+        if method not in DEFAULTS:
+            return given
+        return with_defaults(given, {"name": method} | dict(DEFAULTS[method]))
+
+    @model_validator(mode="after")
+    def a_group_has_members(self) -> PpoStage:
+        advantage = self.ppo.advantage
+        in_groups = isinstance(advantage, GroupAdvantage | LeaveOneOutAdvantage)
+        in_groups |= getattr(advantage, "group_baseline", False)
+        if in_groups and self.samples_per_prompt < 2:
+            raise ValueError(
+                f"samples_per_prompt is 1, but advantage {advantage.type!r} compares the responses "
+                "to one prompt; use 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def a_critic_is_used(self) -> PpoStage:
+        if self.critic is not None and not self.ppo.has_critic:
+            raise ValueError(
+                f"critic has no use with advantage {self.ppo.advantage.type!r}; leave it out"
+            )
+        return self
+
     @model_validator(mode="after")
     def minibatches_hold_a_sequence(self) -> PpoStage:
         sequences = self.prompts_per_step * self.samples_per_prompt
@@ -148,5 +198,5 @@ class PpoStage(Section):
 
 
 StageSpec = Annotated[
-    PretrainStage | SftStage | RewardStage | PpoStage, Field(discriminator="type")
+    PretrainStage | SftStage | RewardStage | DpoStage | PpoStage, Field(discriminator="type")
 ]

@@ -7,8 +7,16 @@ import shutil
 import time
 
 from rlhf_service.events import StageCompleted
-from rlhf_service.spec.stages import PpoStage, PretrainStage, RewardStage, SftStage, StageSpec
+from rlhf_service.spec.stages import (
+    DpoStage,
+    PpoStage,
+    PretrainStage,
+    RewardStage,
+    SftStage,
+    StageSpec,
+)
 from rlhf_service.stages.context import StageContext, StopRequested
+from rlhf_service.stages.dpo import run_dpo
 from rlhf_service.stages.finish import mark_done, stage_done
 from rlhf_service.stages.ppo import run_ppo
 from rlhf_service.stages.pretrain import run_pretrain
@@ -51,6 +59,8 @@ def run_stage(context: StageContext, stage: StageSpec, field: str) -> None:
             run_sft(context, stage, field)
         case RewardStage():
             run_reward(context, stage, field)
+        case DpoStage():
+            run_dpo(context, stage, field)
         case PpoStage():
             run_ppo(context, stage, field)
 

@@ -14,6 +14,7 @@ from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import read_prompts
 from rlhf_service.data.tokens import encode_prompts
 from rlhf_service.events import EvaluationCompleted, PromptQuarantined, SamplesDrawn
+from rlhf_service.learner.critic import Critic, EngineCritic, NoCritic
 from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.models.heads import ValueModel
@@ -63,14 +64,10 @@ def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLe
     """Policy, critic and reference of this rank."""
     dtype = torch.bfloat16 if context.spec.learner.precision == "bf16" else torch.float32
     reference = copy.deepcopy(begun.model).to(context.device, dtype).eval().requires_grad_(False)
-    trunk = begun.model
-    if stage.critic is not None:
-        critic = ValueModel.load(context.model_folder(stage.critic))
-    else:
-        critic = ValueModel.of(copy.deepcopy(trunk))
+    critic = build_critic(context, stage, begun)
     return PpoLearner(
         policy=context.engines(begun.model, stage.optimizer),
-        critic=context.engines(critic, stage.critic_optimizer),
+        critic=critic,
         reference=reference,
         stage=stage,
         learner=context.spec.learner,
@@ -78,6 +75,17 @@ def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLe
         device=context.device,
         seed=context.spec.seed,
     )
+
+
+def build_critic(context: StageContext, stage: PpoStage, begun: Start) -> Critic:
+    """The critic's network, from its own start or the policy's; none for methods without one."""
+    if not stage.ppo.has_critic:
+        return NoCritic()
+    if stage.critic is not None:
+        network = ValueModel.load(context.model_folder(stage.critic))
+    else:
+        network = ValueModel.of(copy.deepcopy(begun.model))
+    return EngineCritic(context.engines(network, stage.critic_optimizer), stage.ppo.value_clip)
 
 
 def prompt_source(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 
 from rlhf_service.batch import Credit, collate
+from rlhf_service.learner.critic import EngineCritic, NoCritic
 from rlhf_service.learner.group import SoloGroup
 from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.models.build import build_scratch
@@ -65,7 +67,7 @@ def learner_of(networks, stage, engine=PlainEngine, **learner) -> PpoLearner:
     torch.nn.init.normal_(critic.head.weight)
     return PpoLearner(
         policy=engine(copy.deepcopy(model), stage.optimizer),
-        critic=engine(critic, stage.critic_optimizer),
+        critic=EngineCritic(engine(critic, stage.critic_optimizer), stage.ppo.value_clip),
         reference=copy.deepcopy(model),
         stage=stage,
         learner=LearnerSpec(**learner),
@@ -120,14 +122,16 @@ def test_sampler_and_trainer_agree(networks, experience):
     assert torch.equal(recall.old_logprobs, recall.ref_logprobs)
 
 
+@pytest.mark.parametrize("aggregation", ["token", "sequence", "sequence_sum", "fixed"])
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 @pytest.mark.parametrize("micro", [1, 3, 10])
 def test_layout_and_microbatches_change_neither_annotation_nor_gradient(
-    networks, experience, layout, micro
+    networks, experience, layout, micro, aggregation
 ):
     batch, recall, credit = experience
-    whole = learner_of(networks, stage_of(), GradientEngine, micro_batch_size=10)
-    parts = learner_of(networks, stage_of(), GradientEngine, micro_batch_size=micro, layout=layout)
+    stage = stage_of(aggregation=aggregation)
+    whole = learner_of(networks, stage, GradientEngine, micro_batch_size=10)
+    parts = learner_of(networks, stage, GradientEngine, micro_batch_size=micro, layout=layout)
     for name in ("old_logprobs", "values", "entropy"):
         torch.testing.assert_close(
             getattr(parts.annotate(batch), name), getattr(recall, name), rtol=1e-5, atol=1e-5
@@ -136,9 +140,41 @@ def test_layout_and_microbatches_change_neither_annotation_nor_gradient(
     second = parts.update(batch, recall, credit, step=1, kl_coef=0.1)
     assert second.policy_loss == pytest.approx(first.policy_loss, abs=1e-5)
     assert first.approx_kl == pytest.approx(0, abs=1e-9) and first.clip_fraction_high == 0
-    for one, two in ((whole.policy, parts.policy), (whole.critic, parts.critic)):
+    for one, two in ((whole.policy, parts.policy), (whole.critic.engine, parts.critic.engine)):
         for name, gradient in one.gradient.items():
             torch.testing.assert_close(two.gradient[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("aggregation", ["token", "sequence", "sequence_sum", "fixed"])
+def test_the_loss_is_what_its_aggregation_says(networks, experience, aggregation):
+    """On-policy the ratio is 1, so the loss is −A of each token, weighted: written as loops."""
+    batch, recall, credit = experience
+    learner = learner_of(
+        networks, stage_of(aggregation=aggregation, entropy_coef=0), GradientEngine
+    )
+    found = learner.update(batch, recall, credit, step=1, kl_coef=0.0).policy_loss
+    rows = [
+        [-float(a) for a, counts in zip(row, mask, strict=True) if counts]
+        for row, mask in zip(credit.advantages, batch.response_mask, strict=True)
+    ]
+    rows = [row for row in rows if row]
+    tokens = sum(map(len, rows))
+    wanted = {
+        "token": sum(map(sum, rows)) / tokens,
+        "sequence": sum(sum(row) / len(row) for row in rows) / len(rows),
+        "sequence_sum": sum(map(sum, rows)) / len(rows),
+        "fixed": sum(map(sum, rows)) / (len(rows) * 9),
+    }[aggregation]
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_without_a_critic_there_are_no_values_and_no_value_loss(networks, experience):
+    batch, recall, credit = experience
+    stage = stage_of(advantage={"type": "return_to_go"})
+    learner = dataclasses.replace(learner_of(networks, stage, GradientEngine), critic=NoCritic())
+    assert not learner.annotate(batch).values.any()
+    stats = learner.update(batch, recall, credit, step=1, kl_coef=0.1)
+    assert stats.value_loss == 0 and stats.critic_grad_norm == 0 and stats.policy_loss != 0
 
 
 def test_a_quarantined_row_has_no_say(networks, experience):
@@ -232,7 +268,7 @@ def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
         update={"prompts_per_step": 48, "steps": 12}
     )
     learner = learner_of(networks, stage, micro_batch_size=48)
-    torch.nn.init.zeros_(learner.critic.module.head.weight)
+    torch.nn.init.zeros_(learner.critic.engine.module.head.weight)
     channel = InProcessChannel()
     rows = [PromptRow("a", {}), PromptRow("a good", {})]
     run = PpoRun(
