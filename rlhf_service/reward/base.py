@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rlhf_service.ports import RewardFunction
 from rlhf_service.records import Rollout, Score, ScoreFailure, ScoreOutcome
 
-ITEM = re.compile(r"\{\{\s*item\.([^{}]+?)\s*\}\}")
+PLACE = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +36,31 @@ def finite(outcome: ScoreOutcome) -> ScoreOutcome:
     return outcome
 
 
-def fill(template: str, item: Mapping[str, object]) -> str:
-    """`template` with each `{{item.column}}` replaced.
+def render(template: str, rollout: Rollout) -> str:
+    """`template` with `{{sample.output_text}}` and each `{{item.column}}` replaced.
 
-    Raises LookupError naming a column that the row lacks or that is null there.
+    The names are those of the OpenAI fine-tuning API's graders. Raises LookupError naming a column
+    that the row lacks or that is null there, or a name that is neither.
     """
 
     def value(match: re.Match[str]) -> str:
-        if match[1] not in item:
-            raise LookupError(f"the data row has no column {match[1]!r}; it has {sorted(item)}")
-        if item[match[1]] is None:
+        name = match[1]
+        if name == "sample.output_text":
+            return rollout.text
+        space, _, column = name.partition(".")
+        if space != "item" or not column:
             raise LookupError(
-                f"column {match[1]!r} of the data row is null; fill it or drop the row"
+                f"{{{{{name}}}}} is neither {{{{sample.output_text}}}} nor {{{{item.<column>}}}}"
             )
-        return str(item[match[1]])
+        return column_of(rollout.prompt.item, column)
 
-    return ITEM.sub(value, template)
+    return PLACE.sub(value, template)
+
+
+def column_of(item: Mapping[str, object], column: str) -> str:
+    """A column of the prompt's row as text. Raises LookupError."""
+    if column not in item:
+        raise LookupError(f"the data row has no column {column!r}; it has {sorted(item)}")
+    if item[column] is None:
+        raise LookupError(f"column {column!r} of the data row is null; fill it or drop the row")
+    return str(item[column])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlhf_service.records import Rollout, Score, ScoreOutcome
-from rlhf_service.reward.base import fill
+from rlhf_service.reward.base import render
 from rlhf_service.spec.reward import StringCheckReward
 
 RELATIONS: dict[str, Callable[[str, str], bool]] = {
@@ -27,6 +27,7 @@ class StringCheck:
         return [self._score(rollout) for rollout in rollouts]
 
     def _score(self, rollout: Rollout) -> Score:
-        reference = fill(self.spec.reference, rollout.prompt.item)
-        value = float(RELATIONS[self.spec.operation](rollout.text, reference))
+        reference = render(self.spec.reference, rollout)
+        text = render(self.spec.input, rollout)
+        value = float(RELATIONS[self.spec.operation](text, reference))
         return Score(value=value, components={self.spec.name: value})

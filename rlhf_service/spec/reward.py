@@ -32,6 +32,9 @@ class StringCheckReward(Section):
     operation: Literal["eq", "ne", "like", "ilike"] = "eq"
     """eq/ne compare whole strings; like/ilike ask whether the response contains the reference."""
 
+    input: str = "{{sample.output_text}}"
+    """What is compared; `{{sample.output_text}}` is the response."""
+
     reference: str = "{{item.reference}}"
     """A literal, with `{{item.<column>}}` replaced from the prompt's data row."""
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_service.records import FinishReason, Prompt, Rollout, Score, ScoreFailure
-from rlhf_service.reward.base import Guarded, fill
+from rlhf_service.reward.base import Guarded, render
 from rlhf_service.reward.blend import Blend
 from rlhf_service.reward.build import build_reward
 from rlhf_service.spec.reward import BlendReward, LengthReward, RegexReward, StringCheckReward
@@ -61,12 +61,12 @@ def test_string_check(operation, text, wanted):
         ("{{item.a}}", "x"),
         ("<{{ item.a }}|{{item.b c}}|{{item.my-col}}>", "<x|4|z>"),
         ("{{item.nested}}", "{{item.a}}"),  # what is filled in is no template
-        ("{{other}} {item.a}", "{{other}} {item.a}"),
+        ("{item.a} {{ sample.output_text }}", "{item.a} out"),
     ],
 )
 def test_templates_are_filled_from_the_row(template, filled):
     row = {"a": "x", "b c": 4, "my-col": "z", "nested": "{{item.a}}"}
-    assert fill(template, row) == filled
+    assert render(template, rollout("out", **row)) == filled
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,18 @@ def test_templates_are_filled_from_the_row(template, filled):
 )
 def test_a_column_without_a_value_is_a_failure_not_a_reward_of_zero(row, says):
     with pytest.raises(LookupError, match=says):
-        fill("{{item.a}}", row)
+        render("{{item.a}}", rollout(**row))
     good = rollout("x", a="x")
     outcomes = build_reward(StringCheckReward(reference="{{item.a}}"), {}).score(
         [good, rollout("x", **row), good]
     )
     assert [type(o) for o in outcomes] == [Score, ScoreFailure, Score]
     assert outcomes[1].kind == "raised" and "column 'a'" in outcomes[1].message
+
+
+def test_an_unknown_template_name_is_refused():
+    with pytest.raises(LookupError, match=r"\{\{other\}\} is neither"):
+        render("{{other}}", rollout("x"))
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("", 0), ("a1", 1), ("a1 b22", 2), ("1 2 3 4", 3)])
