@@ -42,6 +42,9 @@ class ExperienceBatch:
     groups: torch.Tensor
     """[B] int64; equal for the responses to one prompt of the plan."""
 
+    temperature: float
+    """The sampler divided the logits by it, and so does the trainer."""
+
     @property
     def num_rows(self) -> int:
         return self.response_ids.shape[0]
@@ -68,6 +71,7 @@ class ExperienceBatch:
             scored=self.scored[at],
             truncated=self.truncated[at],
             groups=self.groups[at],
+            temperature=self.temperature,
         )
 
     def widths(self) -> torch.Tensor:
@@ -123,8 +127,10 @@ class UpdateStats:
     critic_learning_rate: float
 
 
-def collate(rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome]) -> ExperienceBatch:
-    """Rollouts and their outcomes, in the same order, as one right-padded batch."""
+def collate(
+    rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome], temperature: float
+) -> ExperienceBatch:
+    """Rollouts sampled at `temperature` and their outcomes, in the same order, right-padded."""
     width = max(len(r.token_ids) for r in rollouts)
     shape = (len(rollouts), width)
     response_ids = torch.zeros(shape, dtype=torch.long)
@@ -149,4 +155,5 @@ def collate(rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome]) -> Ex
         scored=scored,
         truncated=torch.tensor([r.truncated for r in rollouts]),
         groups=torch.tensor([r.prompt.position for r in rollouts]),
+        temperature=temperature,
     )

@@ -14,6 +14,7 @@ from rlhf_service.algorithms.masking import Moments
 from rlhf_service.algorithms.rewards import discounted_return
 from rlhf_service.batch import ExperienceBatch, Recall, UpdateStats
 from rlhf_service.credit import Assigned, global_moments
+from rlhf_service.drawing import Draw
 from rlhf_service.ports import Group
 from rlhf_service.records import Score, ScoreOutcome
 from rlhf_service.reports import PhaseSeconds, PpoReport
@@ -43,6 +44,8 @@ class Outline:
     sampler_difference_max: float
     weight_max: float
     equal_groups: float
+    passed_over: int
+    temperature: float
 
     @classmethod
     def of(
@@ -50,7 +53,7 @@ class Outline:
         batch: ExperienceBatch,
         recall: Recall,
         assigned: Assigned,
-        outcomes: Sequence[ScoreOutcome],
+        drawn: Draw,
         ppo: PpoSpec,
         group: Group,
     ) -> Outline:
@@ -75,7 +78,7 @@ class Outline:
             scores=global_moments(batch.scores, scored, group),
             score_min=-least,
             score_max=most,
-            components=mean_components(outcomes, group),
+            components=mean_components(drawn.outcomes, group),
             quarantined=int(group.sum((~scored).sum())),
             returns=global_moments(returns, scored, group),
             kl=global_moments(k1.sum(dim=1), scored, group),
@@ -92,6 +95,8 @@ class Outline:
             sampler_difference_max=widest,
             weight_max=weight,
             equal_groups=assigned.equal_groups,
+            passed_over=drawn.passed_over,
+            temperature=batch.temperature,
         )
 
 
@@ -144,6 +149,8 @@ def ppo_report(
         advantage_std=outline.advantages.std,
         explained_variance=outline.explained_variance,
         equal_groups_fraction=outline.equal_groups,
+        groups_passed_over=outline.passed_over,
+        temperature=outline.temperature,
         policy_grad_norm=stats.policy_grad_norm,
         critic_grad_norm=stats.critic_grad_norm,
         learning_rate=stats.learning_rate,

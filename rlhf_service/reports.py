@@ -95,6 +95,10 @@ class PpoReport(Section):
     """1 − var(return − value) / var(return)."""
     equal_groups_fraction: float
     """Share of prompts whose responses all scored the same; 1 with one response a prompt."""
+    groups_passed_over: int = 0
+    """Prompts that dynamic sampling answered and did not learn from."""
+    temperature: float = 1.0
+    """The step's sampling temperature."""
     policy_grad_norm: float
     critic_grad_norm: float
     learning_rate: float

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rlhf_service.algorithms.kl import next_kl_coef
 from rlhf_service.algorithms.rewards import RunningMoments
+from rlhf_service.annealing import sampling_at
 from rlhf_service.batch import ExperienceBatch, collate
+from rlhf_service.clock import PhaseClock
 from rlhf_service.credit import assign_credit
+from rlhf_service.drawing import Draw, Respondent, draw
 from rlhf_service.errors import RewardFailed
 from rlhf_service.gate import check_first_ratio, check_gate
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.ports import Group, Learner, RewardFunction, RolloutEngine, WeightChannel
-from rlhf_service.prompts import PromptSource, shard
+from rlhf_service.prompts import PromptSource
 from rlhf_service.records import Prompt, Rollout, ScoreFailure, ScoreOutcome
 from rlhf_service.reporting import Outline, ppo_report
-from rlhf_service.reports import PhaseSeconds, PpoReport
+from rlhf_service.reports import PpoReport
 from rlhf_service.spec.stages import PpoStage
 
 
@@ -68,17 +68,9 @@ class StepOutcome:
 def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
     """One on-policy step on this rank's shard of the prompts. Collective."""
     stage, group, clock = run.stage, run.group, PhaseClock()
-    ledger, positions = state.ledger.lease(stage.prompts_per_step)
-    prompts = run.prompts.at(shard(positions, group.rank, group.size), stage.samples_per_prompt)
-
-    with clock.phase("generate"):
-        rollouts = run.engine.generate(
-            prompts, stage.sampling, version=state.policy_version, seed=run.seed
-        )
-    with clock.phase("judge"):
-        outcomes = run.reward.score(rollouts)
-    quarantined = gather_failures(prompts, outcomes, group)
-    batch = collate(rollouts, outcomes)
+    drawn = draw_responses(run, state, clock)
+    quarantined = gather_failures(drawn, group)
+    batch = collate(drawn.rollouts, drawn.outcomes, sampling_at(stage, state.step).temperature)
     require_scores(batch, quarantined, group)
 
     with clock.phase("annotate"):
@@ -104,16 +96,33 @@ def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
     with clock.phase("publish"):
         publish(run, state.policy_version + 1)
 
-    outline = Outline.of(batch, recall, assigned, outcomes, stage.ppo, group)
+    outline = Outline.of(batch, recall, assigned, drawn, stage.ppo, group)
     report = ppo_report(outline, stats, state.policy_version, state.kl_coef, clock.seconds())
     state = PpoState(
         step=state.step + 1,
         policy_version=state.policy_version + 1,
         kl_coef=kl_coef_after(state.kl_coef, report, stage),
         normaliser=assigned.normaliser,
-        ledger=ledger.settle(positions, {prompt.position for prompt, _ in quarantined}),
+        ledger=drawn.ledger.settle(drawn.positions, {prompt.position for prompt, _ in quarantined}),
     )
-    return StepOutcome(state, report, rollouts, outcomes, quarantined)
+    return StepOutcome(state, report, drawn.rollouts, drawn.outcomes, quarantined)
+
+
+def draw_responses(run: PpoRun, state: PpoState, clock: PhaseClock) -> Draw:
+    """This rank's scored responses, sampled by the step's policy at the step's temperature."""
+    stage = run.stage
+    ask = Respondent(
+        prompts=run.prompts,
+        samples_per_prompt=stage.samples_per_prompt,
+        engine=run.engine,
+        reward=run.reward,
+        sampling=sampling_at(stage, state.step),
+        version=state.policy_version,
+        seed=run.seed,
+        clock=clock,
+    )
+    rounds = stage.dynamic_sampling.rounds if stage.dynamic_sampling is not None else 1
+    return draw(ask, state.ledger, stage.prompts_per_step, rounds, run.group)
 
 
 def publish(run: PpoRun, version: int) -> None:
@@ -124,13 +133,12 @@ def publish(run: PpoRun, version: int) -> None:
     run.group.barrier()
 
 
-def gather_failures(
-    prompts: list[Prompt], outcomes: list[ScoreOutcome], group: Group
-) -> list[tuple[Prompt, ScoreFailure]]:
+def gather_failures(drawn: Draw, group: Group) -> list[tuple[Prompt, ScoreFailure]]:
     """Prompts without a score, over all ranks."""
     mine = [
-        (prompt, outcome)
-        for prompt, outcome in zip(prompts, outcomes, strict=True)
+        (rollout.prompt, outcome)
+        for answered in drawn.drawn
+        for rollout, outcome in answered
         if isinstance(outcome, ScoreFailure)
     ]
     return [failure for failures in group.gather(mine) for failure in failures]
@@ -156,20 +164,3 @@ def kl_coef_after(coef: float, report: PpoReport, stage: PpoStage) -> float:
     if kl.target is None:
         return coef
     return next_kl_coef(coef, report.kl, kl.target, kl.horizon, report.responses)
-
-
-class PhaseClock:
-    """Seconds of each phase of a step."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._phases = PhaseSeconds()
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._phases = self._phases.model_copy(update={name: time.perf_counter() - started})
-
-    def seconds(self) -> PhaseSeconds:
-        return self._phases.model_copy(update={"total": time.perf_counter() - self._started})

@@ -14,6 +14,7 @@ from rlhf_service.algorithms import kl as kl_maths
 from rlhf_service.algorithms import losses
 from rlhf_service.algorithms.aggregation import token_shares
 from rlhf_service.algorithms.logprobs import token_logprobs_and_entropy
+from rlhf_service.annealing import entropy_coef_at
 from rlhf_service.batch import Credit, ExperienceBatch, Recall, UpdateStats
 from rlhf_service.errors import NonFiniteLoss
 from rlhf_service.learner.base import Engine
@@ -46,8 +47,8 @@ class PpoLearner:
         old_grid, ref_grid, value_grid, entropy_grid = (torch.zeros(shape) for _ in range(4))
         for rows in self._microbatches(batch, list(range(batch.num_rows))):
             inputs = self._inputs(batch.rows(rows))
-            old, entropy = self._logprobs(self.policy.module, inputs)
-            ref, _ = self._logprobs(self.reference, inputs)
+            old, entropy = self._logprobs(self.policy.module, inputs, batch.temperature)
+            ref, _ = self._logprobs(self.reference, inputs, batch.temperature)
             values = self.critic.values(inputs)
             width = inputs.shape[1]
             old_grid[rows, :width] = inputs.scatter(old).cpu()
@@ -62,11 +63,12 @@ class PpoLearner:
     ) -> UpdateStats:
         ppo = self.stage.ppo
         rates = self._rates(step)
+        weights = LossWeights(kl_coef, entropy_coef_at(self.stage, step - 1))
         tally = Tally()
         for epoch in range(ppo.epochs):
             for rows in self._minibatches(batch.num_rows, step, epoch):
                 whole = self._whole_step(batch, rows)
-                sums = self._accumulate(batch, recall, credit, rows, whole, kl_coef)
+                sums = self._accumulate(batch, recall, credit, rows, whole, weights)
                 sums = self._whole(sums)
                 policy_norm = 0.0
                 if step > ppo.critic_warmup_steps:
@@ -100,7 +102,7 @@ class PpoLearner:
         credit: Credit,
         rows: list[int],
         whole: WholeStep,
-        kl_coef: float,
+        weights: LossWeights,
     ) -> torch.Tensor:
         """Backward through one minibatch. Returns the sums of Tally.FIELDS."""
         sums = torch.zeros(len(Tally.FIELDS), dtype=torch.float64)
@@ -109,7 +111,7 @@ class PpoLearner:
             at = Tokens.of(batch, recall, credit, part, inputs)
             shares = inputs.pick(self._shares(batch, part, whole))
             means = at.mask / whole.tokens
-            sums[:4] += self._policy_pass(inputs, at, shares, means, kl_coef)
+            sums[:4] += self._policy_pass(inputs, at, shares, means, weights, batch.temperature)
             sums[4:] += self.critic.learn(inputs, at.values, at.returns, means)
         return sums
 
@@ -119,11 +121,12 @@ class PpoLearner:
         at: Tokens,
         shares: torch.Tensor,
         means: torch.Tensor,
-        kl_coef: float,
+        weights: LossWeights,
+        temperature: float,
     ) -> torch.Tensor:
         """Loss weighted by `shares` [n]; figures averaged by `means` [n]."""
         ppo = self.stage.ppo
-        logprobs, entropy = self._logprobs(self.policy.module, inputs)
+        logprobs, entropy = self._logprobs(self.policy.module, inputs, temperature)
         terms = losses.policy_loss(
             logprobs,
             at.old_logprobs,
@@ -135,9 +138,9 @@ class PpoLearner:
         loss = terms.loss * at.weights
         if ppo.kl.placement == "loss":
             kl = kl_maths.kl_estimate(logprobs, at.ref_logprobs, ppo.kl.estimator)
-            loss = loss + kl_coef * kl
-        if ppo.entropy_coef:
-            loss = loss - ppo.entropy_coef * entropy
+            loss = loss + weights.kl * kl
+        if weights.entropy:
+            loss = loss - weights.entropy * entropy
         loss = (loss * shares).sum()
         self.policy.backward(loss)
         with torch.no_grad():
@@ -147,7 +150,7 @@ class PpoLearner:
         return torch.cat([loss.detach()[None], measured]).double().cpu()
 
     def _logprobs(
-        self, network: torch.nn.Module, inputs: NetworkInputs
+        self, network: torch.nn.Module, inputs: NetworkInputs, temperature: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = network(
             input_ids=inputs.input_ids,
@@ -156,9 +159,7 @@ class PpoLearner:
             logits_to_keep=inputs.keep,
             use_cache=False,
         ).logits
-        return token_logprobs_and_entropy(
-            inputs.select(logits), inputs.tokens, self.stage.sampling.temperature
-        )
+        return token_logprobs_and_entropy(inputs.select(logits), inputs.tokens, temperature)
 
     def _inputs(self, batch: ExperienceBatch) -> NetworkInputs:
         return network_inputs(batch, self.learner.layout, self.device)
@@ -207,6 +208,14 @@ class PpoLearner:
             learning_rate(self.stage.optimizer, step - 1, total),
             learning_rate(self.stage.critic_optimizer, step - 1, total),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Of the step's loss terms beside the policy gradient."""
+
+    kl: float
+    entropy: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,10 @@ class PpoSpec(Section):
     kl: KlSpec = KlSpec()
     """Penalty for leaving the reference."""
 
+    kl_budget: float | None = Field(default=None, gt=0)
+    """End the stage early, its policy kept, once KL to the reference (summed over a response, mean
+    over responses, nats) passes this; off when null."""
+
     @model_validator(mode="after")
     def warm_up_needs_a_critic(self) -> PpoSpec:
         if self.critic_warmup_steps and not self.has_critic:

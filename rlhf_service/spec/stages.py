@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from rlhf_service.spec.advantage import GroupAdvantage, LeaveOneOutAdvantage
+from rlhf_service.spec.annealing import AnnealingSpec
 from rlhf_service.spec.base import Section
 from rlhf_service.spec.data import DataSpec
 from rlhf_service.spec.learner import OptimizerSpec
@@ -84,6 +85,14 @@ class DpoStage(SupervisedStage):
     """Share of pairs taken to be labelled the wrong way round (conservative DPO)."""
 
 
+class DynamicSamplingSpec(Section):
+    """Replace prompts whose responses all score the same (DAPO, arXiv 2503.14476, eq. 11)."""
+
+    rounds: int = Field(default=3, ge=2)
+    """Rounds of generation in a step, the first included; each asks as many new prompts as are
+    still wanting. When they are used up, groups of equal scores fill the batch."""
+
+
 class EvaluationSpec(Section):
     """Held-out evaluation of a policy by the stage's reward."""
 
@@ -138,6 +147,12 @@ class PpoStage(Section):
     sampling: SamplingSpec = SamplingSpec()
     """How responses are drawn."""
 
+    dynamic_sampling: DynamicSamplingSpec | None = None
+    """Learn only from prompts whose responses differ in score; off when null."""
+
+    annealing: AnnealingSpec = AnnealingSpec()
+    """Temperature and entropy bonus over the steps; constant when left out."""
+
     ppo: PpoSpec = PpoSpec()
     """The update."""
 
@@ -175,6 +190,15 @@ class PpoStage(Section):
             raise ValueError(
                 f"samples_per_prompt is 1, but advantage {advantage.type!r} compares the responses "
                 "to one prompt; use 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def dynamic_sampling_compares(self) -> PpoStage:
+        if self.dynamic_sampling is not None and self.samples_per_prompt < 2:
+            raise ValueError(
+                "dynamic_sampling compares the responses to one prompt, but samples_per_prompt is 1; "
+                "use 2 or more"
             )
         return self
 

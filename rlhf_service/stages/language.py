@@ -42,6 +42,10 @@ class LanguageTrainer:
         self._plan = RowPlan(len(rows), stage.batch_size, context.spec.seed)
         self.validation_loss: float | None = None
 
+    @property
+    def over(self) -> None:
+        return None
+
     def begin(self) -> None:
         return None
 

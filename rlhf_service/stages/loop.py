@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlhf_service.events import CheckpointSaved, StageStarted, StepCompleted
+from rlhf_service.events import CheckpointSaved, Log, StageStarted, StepCompleted
 from rlhf_service.reports import StepReport
 from rlhf_service.stages.context import StageContext, StopRequested
 
@@ -26,6 +26,11 @@ class Trainer(Protocol):
     @property
     def steps(self) -> int:
         """Planned steps."""
+        ...
+
+    @property
+    def over(self) -> str | None:
+        """Why no further step is wanted, once that is so."""
         ...
 
     def begin(self) -> None:
@@ -58,6 +63,8 @@ def run_steps(context: StageContext, trainer: Trainer) -> None:
         trainer.begin()
     saved = done
     for step in range(done + 1, trainer.steps + 1):
+        if trainer.over is not None:
+            break
         report = trainer.step(step)
         context.emit(
             StepCompleted(
@@ -69,14 +76,18 @@ def run_steps(context: StageContext, trainer: Trainer) -> None:
             )
         )
         context.progress(trainer.name, step)
+        if trainer.over is not None:
+            message = f"stage {trainer.name} ends at step {step} of {trainer.steps}: {trainer.over}"
+            context.emit(Log(message=message))
+        done = step
         stopping = context.stop_requested()
         if stopping or step % context.spec.checkpoint.every == 0:
             checkpoint(context, trainer, step)
             saved = step
-        if stopping and step < trainer.steps:
+        if stopping and step < trainer.steps and trainer.over is None:
             raise StopRequested(f"stopped after step {step} of stage {trainer.name}")
-    if saved < trainer.steps:
-        checkpoint(context, trainer, trainer.steps)
+    if saved < done:
+        checkpoint(context, trainer, done)
 
 
 def restore(context: StageContext, trainer: Trainer) -> int:

@@ -133,6 +133,7 @@ class PpoTrainer:
             ledger=PromptLedger(),
         )
         self.evaluations: list[EvaluationCompleted] = []
+        self.over: str | None = None
 
     def begin(self) -> None:
         publish(self._run, self._state.policy_version)
@@ -149,9 +150,10 @@ class PpoTrainer:
         if step == 1 or step % self._run.stage.sample_every == 0:
             drawn = samples_of(outcome.rollouts, outcome.outcomes)
             self._context.emit(SamplesDrawn(stage=self.name, step=step, samples=drawn))
+        self.over = beyond_budget(self._run.stage.ppo.kl_budget, outcome.report.kl)
         evaluation = self._run.stage.evaluation
         every = evaluation.every if evaluation is not None else None
-        if step == self.steps or (every and step % every == 0):
+        if step == self.steps or self.over or (every and step % every == 0):
             self._evaluate()
         return outcome.report
 
@@ -165,6 +167,7 @@ class PpoTrainer:
             "normaliser": asdict(state.normaliser),
             "ledger": state.ledger.saved(),
             "evaluations": [e.model_dump(mode="json") for e in self.evaluations],
+            "over": self.over,
         }
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
@@ -177,6 +180,7 @@ class PpoTrainer:
             ledger=PromptLedger.restored(state["ledger"]),
         )
         self.evaluations = [EvaluationCompleted.model_validate(e) for e in state["evaluations"]]
+        self.over = state["over"]
         publish(self._run, self._state.policy_version)
 
     def _evaluate(self) -> None:
@@ -185,3 +189,10 @@ class PpoTrainer:
         found = evaluate(self._run, self._held_out, self._state.step, self._state.policy_version)
         self.evaluations.append(found)
         self._context.emit(found)
+
+
+def beyond_budget(budget: float | None, kl: float) -> str | None:
+    """Why the stage ends here, when KL to the reference has passed the budget."""
+    if budget is None or kl <= budget:
+        return None
+    return f"KL to the reference is {kl:.3g}, over ppo.kl_budget {budget:g}"

@@ -75,6 +75,10 @@ class PreferenceTrainer(Generic[AnyPair]):
         self._plan = RowPlan(len(pairs), stage.batch_size, context.spec.seed)
         self.validation_accuracy: float | None = None
 
+    @property
+    def over(self) -> None:
+        return None
+
     def begin(self) -> None:
         return None
 

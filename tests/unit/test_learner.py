@@ -107,7 +107,7 @@ def experience(networks):
     rollouts = engine.generate(prompts_of(networks[1], 10), sampling, version=1, seed=0)
     outcomes = [Score(value=float(i)) for i in range(10)]
     outcomes[4] = ScoreFailure(kind="raised", message="x")
-    batch = collate(rollouts, outcomes)
+    batch = collate(rollouts, outcomes, sampling.temperature)
     recall = learner_of(networks, stage_of()).annotate(batch)
     torch.manual_seed(7)
     mask = batch.response_mask

@@ -111,6 +111,7 @@ def toy_batch(sequences, reward):
         scored=torch.ones(size, dtype=torch.bool),
         truncated=torch.zeros(size, dtype=torch.bool),
         groups=torch.zeros(size, dtype=torch.long),
+        temperature=1.0,
     )
 
 

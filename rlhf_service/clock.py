@@ -1,0 +1,27 @@
+"""Where a step's time goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rlhf_service.reports import PhaseSeconds
+
+
+class PhaseClock:
+    """Seconds of each phase of a step; a phase entered again adds to its seconds."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._phases = PhaseSeconds()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        spent = getattr(self._phases, name) + time.perf_counter() - started
+        self._phases = self._phases.model_copy(update={name: spent})
+
+    def seconds(self) -> PhaseSeconds:
+        return self._phases.model_copy(update={"total": time.perf_counter() - self._started})
