@@ -20,6 +20,7 @@ import ray
 
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, WeightsCorrupt, WeightsUnavailable
+from rlhf_service.ports import RewardFunction
 from rlhf_service.records import Prompt, Rollout, ScoreOutcome
 from rlhf_service.spec.ppo import SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
@@ -107,8 +108,7 @@ class RewardActor:
 
     def __init__(self, label: str, device: str, threads: int) -> None:
         self._label, self._device = label, device
-        self._reward: Any = None
-        self._built: str | None = None
+        self._rewards: dict[str, RewardFunction] = {}
         self._threads, self._warming = threads, prepare_process(threads)
 
     def __repr__(self) -> str:
@@ -129,18 +129,17 @@ class RewardActor:
             raised = RlhfError(f"the reward raised: {traceback.format_exc(limit=3)}")
             return Refused(raised, transient=False)
 
-    def _reward_for(self, request: ScoreRequest) -> Any:
-        built = request.reward.model_dump_json()
-        if self._built != built:
+    def _reward_for(self, request: ScoreRequest) -> RewardFunction:
+        wanted = request.reward.model_dump_json()
+        if wanted not in self._rewards:
             self._warming.join()
             import torch
 
             from rlhf_service.reward.build import build_reward
 
             torch.set_num_threads(self._threads)
-            self._reward = build_reward(request.reward, request.folders, self._device)
-            self._built = built
-        return self._reward
+            self._rewards[wanted] = build_reward(request.reward, request.folders, self._device)
+        return self._rewards[wanted]
 
 
 def prepare_process(threads: int) -> threading.Thread:

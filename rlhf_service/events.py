@@ -74,6 +74,18 @@ class SamplesDrawn(Section):
     samples: tuple[Sample, ...]
 
 
+class Measured(Section):
+    """One figure of an evaluation."""
+
+    name: str
+    mean: float
+    standard_error: float
+    n: int
+    """Responses scored."""
+    scores: tuple[float | None, ...] = ()
+    """Of each (prompt, sample), prompts outermost; None where it could not be had."""
+
+
 class EvaluationCompleted(Section):
     """Held-out score of a policy."""
 
@@ -85,7 +97,37 @@ class EvaluationCompleted(Section):
     standard_error: float
     n: int
     """Responses scored."""
+    scores: tuple[float | None, ...] = ()
+    """Of each (prompt, sample), prompts outermost; None where it could not be had."""
+    metrics: tuple[Measured, ...] = ()
+    """Further graders of the same responses."""
     samples: tuple[Sample, ...] = ()
+
+
+class Difference(Section):
+    """What a stage changed in one held-out figure; paired bootstrap over prompts."""
+
+    name: str
+    """`reward`, or the metric's name."""
+    before: float
+    after: float
+    difference: float
+    low: float
+    """95 % interval of the difference."""
+    high: float
+    p_value: float
+    """Two-sided."""
+    n: int
+    """Prompts compared."""
+
+
+class EvaluationCompared(Section):
+    """The policy a stage ended with against the one it started from, on the same prompts."""
+
+    type: Literal["evaluation_compared"] = "evaluation_compared"
+    stage: str
+    step: int
+    differences: tuple[Difference, ...]
 
 
 class CheckpointSaved(Section):
@@ -153,6 +195,7 @@ Event = Annotated[
     | StepCompleted
     | SamplesDrawn
     | EvaluationCompleted
+    | EvaluationCompared
     | CheckpointSaved
     | Recovered
     | RoleStopped

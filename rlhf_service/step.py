@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlhf_service.algorithms.kl import next_kl_coef
@@ -47,6 +48,8 @@ class PpoRun:
     prompts: PromptSource
     engine: RolloutEngine
     reward: RewardFunction
+    metrics: Mapping[str, RewardFunction]
+    """Further graders of held-out responses, by name."""
     learner: Learner
     weights: WeightChannel
     group: Group

@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlhf_service.events import (
+    Difference,
+    EvaluationCompared,
     EvaluationCompleted,
     JobStopped,
     Log,
@@ -53,6 +55,7 @@ class Watcher:
         self.console = console
         self.status: StatusChanged | None = None
         self.evaluations: list[EvaluationCompleted] = []
+        self.comparison: EvaluationCompared | None = None
         self._bars = Progress(
             TextColumn("{task.description:10}"),
             BarColumn(bar_width=24),
@@ -93,6 +96,12 @@ class Watcher:
                     f"held-out reward after step {event.step}: "
                     f"{event.mean:+.3f} ± {event.standard_error:.3f} (n = {event.n})"
                 )
+                for metric in event.metrics:
+                    self._say(f"  {metric.name} {metric.mean:.4f} ± {metric.standard_error:.4f}")
+            case EvaluationCompared() as event:
+                self.comparison = event
+                for found in event.differences:
+                    self._say(f"  {escape(difference_line(found))}")
             case RoleStopped() as event:
                 what = "stalled" if event.stalled else "died"
                 why = escape(f"{event.phase}: {event.message}")
@@ -133,6 +142,15 @@ class Watcher:
     def _say(self, text: str) -> None:
         """Print rich markup; what others wrote must come escaped."""
         self._bars.console.print(text, highlight=False, soft_wrap=True)
+
+
+def difference_line(found: Difference) -> str:
+    """What a stage changed in one figure."""
+    return (
+        f"{found.name}: {found.before:.4f} → {found.after:.4f}, "
+        f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}], p = {found.p_value:.2g}, "
+        f"{found.n} prompts"
+    )
 
 
 def exit_code(status: StatusChanged | None) -> int:

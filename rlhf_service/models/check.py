@@ -10,7 +10,7 @@ from pathlib import Path
 from rlhf_service.errors import ModelError
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.model import FolderModel, ModelSpec, ScratchModel
-from rlhf_service.spec.reward import BlendReward, RewardModelReward
+from rlhf_service.spec.reward import models_in
 from rlhf_service.spec.stages import PpoStage
 
 CLASSIFIER = "ForSequenceClassification"
@@ -98,9 +98,6 @@ def models_of(spec: JobSpec) -> Iterator[tuple[str, ModelSpec | None, Use]]:
         if not isinstance(stage, PpoStage):
             continue
         yield f"{at}.critic", stage.critic, Use.CRITIC
-        if isinstance(stage.reward, RewardModelReward):
-            yield f"{at}.reward.model", stage.reward.model, Use.REWARD
-        if isinstance(stage.reward, BlendReward):
-            for number, part in enumerate(stage.reward.rewards):
-                if isinstance(part, RewardModelReward):
-                    yield f"{at}.reward.rewards[{number}].model", part.model, Use.REWARD
+        for field, reward in stage.rewards():
+            for place, model in models_in(reward, f"{at}.{field}"):
+                yield place, model, Use.REWARD

@@ -46,3 +46,10 @@ def draw(
     # Rounding may leave the last cumulative value at the threshold.
     token = token.clamp(max=logits.shape[-1] - 1)
     return token[:, 0], logprobs.gather(1, token)[:, 0]
+
+
+def likeliest(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The token of highest logit a row, the lowest id among equals: [B] int64, and its log-prob."""
+    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    best, token = logprobs.max(dim=-1)
+    return token, best

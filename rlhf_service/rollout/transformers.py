@@ -12,7 +12,7 @@ from rlhf_service.errors import WeightsCorrupt, WeightsUnavailable
 from rlhf_service.models.digest import digests
 from rlhf_service.ports import WeightSnapshot
 from rlhf_service.records import FinishReason, Prompt, Rollout
-from rlhf_service.rollout.sampling import draw, uniforms
+from rlhf_service.rollout.sampling import draw, likeliest, uniforms
 from rlhf_service.spec.ppo import SamplingSpec
 
 
@@ -69,7 +69,10 @@ class TransformersEngine:
         state = Decoding.start(prompts, self._model)
         for position in range(sampling.max_new_tokens):
             logits = state.forward(self._model)
-            tokens, logprobs = draw(logits, noise[alive, position], sampling.temperature)
+            if sampling.greedy:
+                tokens, logprobs = likeliest(logits, sampling.temperature)
+            else:
+                tokens, logprobs = draw(logits, noise[alive, position], sampling.temperature)
             for row, token, logprob in zip(
                 alive.tolist(), tokens.tolist(), logprobs.tolist(), strict=True
             ):

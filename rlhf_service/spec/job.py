@@ -10,7 +10,7 @@ from rlhf_service.spec.base import Section
 from rlhf_service.spec.learner import LearnerSpec
 from rlhf_service.spec.model import ModelSpec, StageModel
 from rlhf_service.spec.resources import ResourceSpec
-from rlhf_service.spec.reward import BlendReward, RewardModelReward
+from rlhf_service.spec.reward import models_in
 from rlhf_service.spec.stages import PpoStage, RewardStage, StageSpec
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -96,7 +96,7 @@ class JobSpec(Section):
                         f"earlier stages: {sorted(earlier) or 'none'}"
                     )
                 is_reward_model = isinstance(earlier[reference.stage], RewardStage)
-                if field.startswith("reward") and not is_reward_model:
+                if field.startswith(("reward", "evaluation")) and not is_reward_model:
                     raise ValueError(
                         f"stages[{index}].{field}: {reference.stage!r} is not a reward stage; "
                         "its model gives no score"
@@ -140,6 +140,6 @@ def stage_references(stage: StageSpec) -> list[tuple[str, StageModel]]:
     found = [("model", stage.model)]
     if isinstance(stage, PpoStage):
         found.append(("critic", stage.critic))
-        rewards = stage.reward.rewards if isinstance(stage.reward, BlendReward) else (stage.reward,)
-        found += [("reward.model", r.model) for r in rewards if isinstance(r, RewardModelReward)]
+        for field, reward in stage.rewards():
+            found += models_in(reward, field)
     return [(field, model) for field, model in found if isinstance(model, StageModel)]

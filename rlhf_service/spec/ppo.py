@@ -19,6 +19,9 @@ class SamplingSpec(Section):
     temperature: float = Field(default=1.0, gt=0)
     """Softmax temperature, in rollouts and in training alike."""
 
+    greedy: bool = False
+    """Take the likeliest token each time. For evaluation; a policy in training samples."""
+
 
 class KlSpec(Section):
     """Penalty for leaving the reference policy."""

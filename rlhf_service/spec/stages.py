@@ -105,6 +105,12 @@ class EvaluationSpec(Section):
     samples_per_prompt: int = Field(default=1, ge=1)
     """Responses drawn for each."""
 
+    metrics: tuple[RewardSpec, ...] = ()
+    """Further graders of the same responses: reported under their names, never trained on."""
+
+    greedy: bool = False
+    """Take the likeliest token each time instead of sampling."""
+
     every: int | None = Field(default=None, ge=1)
     """Also evaluate each this many steps; before and after only, when absent."""
 
@@ -171,6 +177,12 @@ class PpoStage(Section):
     sample_every: int = Field(default=5, ge=1)
     """Show a few samples each this many steps."""
 
+    def rewards(self) -> list[tuple[str, RewardSpec]]:
+        """What scores responses, in training or evaluation, each with its dotted field."""
+        metrics = self.evaluation.metrics if self.evaluation is not None else ()
+        named = [(f"evaluation.metrics[{i}]", metric) for i, metric in enumerate(metrics)]
+        return [("reward", self.reward), *named]
+
     @model_validator(mode="before")
     @classmethod
     def method_sets_defaults(cls, given: Any) -> Any:
@@ -190,6 +202,24 @@ class PpoStage(Section):
             raise ValueError(
                 f"samples_per_prompt is 1, but advantage {advantage.type!r} compares the responses "
                 "to one prompt; use 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def training_samples(self) -> PpoStage:
+        if self.sampling.greedy:
+            raise ValueError(
+                "sampling.greedy explores nothing; train by sampling and set evaluation.greedy"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def metrics_have_names(self) -> PpoStage:
+        names = ["reward", *(m.name for m in self.evaluation.metrics)] if self.evaluation else []
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"evaluation.metrics: the name {twice[0]!r} is taken; give each metric its own `name`"
             )
         return self
 

@@ -21,10 +21,10 @@ from rlhf_service.models.heads import ValueModel
 from rlhf_service.prompts import PromptSource
 from rlhf_service.reports import PpoReport
 from rlhf_service.spec.data import DataSpec
-from rlhf_service.spec.reward import BlendReward, RewardModelReward, RewardSpec
+from rlhf_service.spec.reward import RewardSpec, models_in
 from rlhf_service.spec.stages import PpoStage
 from rlhf_service.stages.context import StageContext
-from rlhf_service.stages.evaluate import evaluate, samples_of
+from rlhf_service.stages.evaluate import compare, evaluate, samples_of
 from rlhf_service.stages.finish import export_policy
 from rlhf_service.stages.loop import run_steps
 from rlhf_service.stages.start import Start, require_length, start
@@ -45,6 +45,10 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
         prompts=prompt_source(context, stage, begun, stage.prompts, f"{field}.prompts.path"),
         engine=context.pools.rollouts(shape_folder(context, stage, begun), channel),
         reward=context.pools.rewards(stage.reward, reward_folders(context, stage.reward)),
+        metrics={
+            metric.name: context.pools.rewards(metric, reward_folders(context, metric))
+            for metric in (stage.evaluation.metrics if stage.evaluation is not None else ())
+        },
         learner=learner,
         weights=channel,
         group=context.group,
@@ -114,8 +118,7 @@ def shape_folder(context: StageContext, stage: PpoStage, begun: Start) -> Path:
 
 def reward_folders(context: StageContext, reward: RewardSpec) -> dict[str, Path]:
     """Stage → folder, for the reward models that the reward refers to."""
-    parts = reward.rewards if isinstance(reward, BlendReward) else (reward,)
-    models = [part.model for part in parts if isinstance(part, RewardModelReward)]
+    models = [model for _, model in models_in(reward, "")]
     return {m.stage: context.folder.stage_model(m.stage) for m in models if m.type == "stage"}
 
 
@@ -155,6 +158,8 @@ class PpoTrainer:
         every = evaluation.every if evaluation is not None else None
         if step == self.steps or self.over or (every and step % every == 0):
             self._evaluate()
+        if (step == self.steps or self.over) and len(self.evaluations) > 1:
+            self._context.emit(compare(self._run, self.evaluations[0], self.evaluations[-1]))
         return outcome.report
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def test_the_job_is_valid_and_passes_the_submission_check(prepared):
 
 
 def test_a_missing_package_names_the_command():
-    with pytest.raises(DataError, match="pip install --no-deps no_such_package==1.2"):
+    with pytest.raises(DataError, match=r"pip install --no-deps no_such_package==1\.2"):
         package_file("no_such_package", "1.2", "data/rows.txt")
 
 
