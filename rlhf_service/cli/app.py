@@ -193,6 +193,12 @@ def demo(context: typer.Context) -> None:
     embedded("demo", context.args)
 
 
+@app.command(context_settings=FORWARDED)
+def run(context: typer.Context) -> None:
+    """Run one of the recipes on this machine, baseline and improvement."""
+    embedded("run", context.args)
+
+
 def embedded(command: str, arguments: list[str]) -> None:
     """Become the embedded service, which lives in another package."""
     os.execv(sys.executable, [sys.executable, "-m", "api.embedded", command, *arguments])

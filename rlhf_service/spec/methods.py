@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 Method = Literal["ppo", "grpo", "dr_grpo", "rloo", "reinforce_pp"]
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -49,8 +51,16 @@ def with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
     for name, default in defaults.items():
         if name not in merged:
             merged[name] = default
-        elif isinstance(default, Mapping) and isinstance(merged[name], Mapping):
-            own = merged[name]
+        elif isinstance(default, Mapping) and isinstance(merged[name], Mapping | BaseModel):
+            own = settings_of(merged[name])
             if own.get("type", default.get("type")) == default.get("type"):
                 merged[name] = with_defaults(own, default)
     return merged
+
+
+def settings_of(section: Mapping[str, Any] | BaseModel) -> dict[str, Any]:
+    """What a section was given, its `type` always among it."""
+    if not isinstance(section, BaseModel):
+        return dict(section)
+    fields = {*section.model_fields_set, "type"} & type(section).model_fields.keys()
+    return {name: getattr(section, name) for name in fields}

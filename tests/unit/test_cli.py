@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rlhf_service.cli.app import app
-from rlhf_service.cli.demo import judge
+from rlhf_service.cli.recipe import judge
 from rlhf_service.cli.watch import Watcher, exit_code
 from rlhf_service.client import ApiError, Client
 from rlhf_service.events import EvaluationCompleted, Sample, StatusChanged, StoredEvent

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from rlhf_service import client as client_module
 from rlhf_service.cli.app import app
 from rlhf_service.cli.connection import CONNECTION
-from rlhf_service.cli.demo import judge
+from rlhf_service.cli.recipe import judge
 from rlhf_service.cli.watch import Watcher
 from rlhf_service.events import (
     EvaluationCompleted,

@@ -24,8 +24,9 @@ from rlhf_service.algorithms.rewards import RunningMoments, overlong_penalty
 from rlhf_service.batch import ExperienceBatch, Recall
 from rlhf_service.credit import assign_credit
 from rlhf_service.learner.group import SoloGroup
+from rlhf_service.spec.advantage import GroupAdvantage
 from rlhf_service.spec.methods import DEFAULTS
-from rlhf_service.spec.ppo import PpoSpec
+from rlhf_service.spec.ppo import KlSpec, PpoSpec
 from rlhf_service.spec.stages import PpoStage
 
 rows = st.lists(
@@ -97,6 +98,17 @@ def test_overlong_penalty_rises_over_the_buffer():
     lengths = torch.tensor([0, 12, 14, 16, 18, 20])
     found = overlong_penalty(lengths, limit=20, buffer=8, penalty=2.0)
     torch.testing.assert_close(found, torch.tensor([0.0, 0.0, 0.5, 1.0, 1.5, 2.0]))
+
+
+def test_defaults_complete_sections_given_as_objects_too():
+    common = {"prompts": {"path": "/p"}, "reward": {"type": "length", "target": 3}}
+    as_object = PpoStage(type="rloo", ppo=PpoSpec(kl=KlSpec(coef=0.01)), **common)
+    as_mapping = PpoStage.model_validate({"type": "rloo", "ppo": {"kl": {"coef": 0.01}}, **common})
+    assert as_object == as_mapping
+    assert as_object.ppo.advantage.type == "leave_one_out" and as_object.ppo.kl.coef == 0.01
+    other = PpoSpec(advantage=GroupAdvantage(divide_by_std=False))
+    kept = PpoStage(type="rloo", ppo=other, **common)
+    assert kept.ppo.advantage == GroupAdvantage(divide_by_std=False)
 
 
 def toy_batch(sequences, reward):
