@@ -33,15 +33,15 @@ RECIPES: Mapping[str, Recipe] = {
         lambda folder, seed: reviews_spec(prepare_reviews(folder), seed),
     ),
     "translation": Recipe(
-        "English → Spanish sentences of Tatoeba, SFT → policy gradients against chrF and BLEU",
+        "English → Spanish sentences of Tatoeba, SFT → GRPO against chrF and BLEU",
         lambda folder, seed: translation_spec(prepare_translation(folder), seed),
     ),
     "summarisation": Recipe(
-        "one-sentence summaries of news (XSum), SFT → policy gradients against ROUGE-L",
+        "one-sentence summaries of news (XSum), SFT → GRPO against ROUGE-L",
         lambda folder, seed: summarisation_spec(prepare_summaries(folder), seed),
     ),
     "question-answering": Recipe(
-        "arithmetic word problems (ASDiv), SFT → policy gradients against F1",
+        "arithmetic word problems (ASDiv), SFT → GRPO against F1",
         lambda folder, seed: question_answering_spec(prepare_questions(folder), seed),
     ),
 }

@@ -1,1 +1,1 @@
-"""Arithmetic word problems: SFT from scratch, then policy gradients against SQuAD's F1."""
+"""Arithmetic word problems: SFT from scratch, then GRPO against SQuAD's F1."""

@@ -33,7 +33,7 @@ def question_answering_spec(data: QuestionData, seed: int) -> JobSpec:
             SftStage(
                 data=DataSpec(path=str(data.sft)),
                 validation=DataSpec(path=str(data.sft_held_out)),
-                steps=120,
+                steps=240,
                 batch_size=32,
                 max_length=CONTEXT,
                 optimizer=OptimizerSpec(
@@ -49,11 +49,12 @@ def question_answering_spec(data: QuestionData, seed: int) -> JobSpec:
                 samples_per_prompt=8,
                 max_prompt_length=CONTEXT - MAX_NEW_TOKENS,
                 sampling=SamplingSpec(max_new_tokens=MAX_NEW_TOKENS),
-                ppo=PpoSpec(epochs=1, minibatches=2, kl=KlSpec(coef=0.005)),
-                optimizer=OptimizerSpec(learning_rate=1e-3, schedule="linear"),
+                ppo=PpoSpec(epochs=1, minibatches=2, truncation_penalty=0.1, kl=KlSpec(coef=0.01)),
+                optimizer=OptimizerSpec(learning_rate=6e-4, warmup_steps=4, schedule="linear"),
                 evaluation=EvaluationSpec(
                     prompts=DataSpec(path=str(data.prompts_held_out)),
                     num_prompts=400,
+                    samples_per_prompt=2,
                     metrics=(ExactMatchReward(),),
                 ),
             ),

@@ -1,1 +1,1 @@
-"""One-sentence summaries of news: SFT from scratch, then policy gradients against ROUGE-L."""
+"""One-sentence summaries of news: SFT from scratch, then GRPO against ROUGE-L."""

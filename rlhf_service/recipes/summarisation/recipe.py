@@ -49,8 +49,8 @@ def summarisation_spec(data: SummaryData, seed: int) -> JobSpec:
                 samples_per_prompt=8,
                 max_prompt_length=CONTEXT - MAX_NEW_TOKENS,
                 sampling=SamplingSpec(max_new_tokens=MAX_NEW_TOKENS),
-                ppo=PpoSpec(epochs=1, minibatches=2, kl=KlSpec(coef=0.005)),
-                optimizer=OptimizerSpec(learning_rate=1e-3, schedule="linear"),
+                ppo=PpoSpec(epochs=1, minibatches=2, kl=KlSpec(coef=0.01)),
+                optimizer=OptimizerSpec(learning_rate=3e-4, warmup_steps=4, schedule="linear"),
                 evaluation=EvaluationSpec(
                     prompts=DataSpec(path=str(data.prompts_held_out)),
                     num_prompts=200,

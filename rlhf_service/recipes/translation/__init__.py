@@ -1,1 +1,1 @@
-"""English → Spanish sentences of Tatoeba: SFT from scratch, then policy gradients against chrF."""
+"""English → Spanish sentences of Tatoeba: SFT from scratch, then GRPO against chrF and BLEU."""
