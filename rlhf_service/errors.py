@@ -79,6 +79,12 @@ class RewardFailed(TrainingError):
     reason = StopReason.REWARD_FAILED
 
 
+class Unhealthy(TrainingError):
+    """An alarm was raised in a stage whose health.action is `stop`."""
+
+    reason = StopReason.UNHEALTHY
+
+
 class StorageError(TrainingError):
     """A checkpoint, event or artefact could not be written."""
 

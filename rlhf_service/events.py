@@ -130,6 +130,29 @@ class EvaluationCompared(Section):
     differences: tuple[Difference, ...]
 
 
+class AlarmRaised(Section):
+    """Training looks unwell: a figure was beyond its threshold for some steps in a row."""
+
+    type: Literal["alarm"] = "alarm"
+    stage: str
+    step: int
+    alarm: str
+    """The threshold's name in `health`."""
+    value: float
+    threshold: float
+    advice: str
+    """What it means and what to try."""
+
+
+class AlarmCleared(Section):
+    """The figure of a raised alarm is back within its threshold."""
+
+    type: Literal["alarm_cleared"] = "alarm_cleared"
+    stage: str
+    step: int
+    alarm: str
+
+
 class CheckpointSaved(Section):
     """A checkpoint's MANIFEST is written."""
 
@@ -196,6 +219,8 @@ Event = Annotated[
     | SamplesDrawn
     | EvaluationCompleted
     | EvaluationCompared
+    | AlarmRaised
+    | AlarmCleared
     | CheckpointSaved
     | Recovered
     | RoleStopped

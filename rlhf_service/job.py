@@ -41,6 +41,7 @@ class StopReason(StrEnum):
     GATE_FAILED = "gate_failed"  #: the checks before the first PPO update did not hold
     NON_FINITE_LOSS = "non_finite_loss"  #: a loss or gradient became NaN or infinite
     REWARD_FAILED = "reward_failed"  #: the reward could not score
+    UNHEALTHY = "unhealthy"  #: an alarm was raised and the stage's health.action is stop
     STORAGE_FAILED = "storage_failed"  #: disk full, or storage unreachable
     STALLED = "stalled"  #: a role stopped making progress, too often
     OUT_OF_MEMORY = "out_of_memory"  #: a process was killed for memory

@@ -16,7 +16,7 @@ from rlhf_service.batch import ExperienceBatch, Recall, UpdateStats
 from rlhf_service.credit import Assigned, global_moments
 from rlhf_service.drawing import Draw
 from rlhf_service.ports import Group
-from rlhf_service.records import Score, ScoreOutcome
+from rlhf_service.records import Rollout, Score, ScoreOutcome
 from rlhf_service.reports import PhaseSeconds, PpoReport
 from rlhf_service.spec.ppo import PpoSpec
 
@@ -44,6 +44,8 @@ class Outline:
     sampler_difference_max: float
     weight_max: float
     equal_groups: float
+    length_correlation: float
+    repetition: Moments
     passed_over: int
     temperature: float
 
@@ -95,9 +97,39 @@ class Outline:
             sampler_difference_max=widest,
             weight_max=weight,
             equal_groups=assigned.equal_groups,
+            length_correlation=correlation(batch.scores, batch.lengths().float(), scored, group),
+            repetition=global_moments(repeated_trigrams(drawn.rollouts), scored, group),
             passed_over=drawn.passed_over,
             temperature=batch.temperature,
         )
+
+
+def correlation(
+    one: torch.Tensor, other: torch.Tensor, counts: torch.Tensor, group: Group
+) -> float:
+    """Pearson's r of two [B] vectors where `counts`, over all ranks; 0 when either is constant."""
+    x, y = one[counts].double(), other[counts].double()
+    sums = torch.stack(
+        [counts.sum().double(), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()]
+    )
+    n, sx, sy, sxx, syy, sxy = group.sum(sums).tolist()
+    if n < 2:
+        return 0.0
+    spread = max(sxx - sx * sx / n, 0.0) * max(syy - sy * sy / n, 0.0)
+    # Below rounding error of the sums a vector counts as constant.
+    if spread <= 1e-12 * max(sxx * syy, 1e-300):
+        return 0.0
+    return max(-1.0, min(1.0, (sxy - sx * sy / n) / math.sqrt(spread)))
+
+
+def repeated_trigrams(rollouts: Sequence[Rollout]) -> torch.Tensor:
+    """[B] share of each response's token trigrams that stand earlier in it too."""
+    shares = []
+    for rollout in rollouts:
+        ids = rollout.token_ids
+        trigrams = list(zip(ids, ids[1:], ids[2:], strict=False))
+        shares.append(1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0)
+    return torch.tensor(shares)
 
 
 def mean_components(outcomes: Sequence[ScoreOutcome], group: Group) -> dict[str, float]:
@@ -149,6 +181,8 @@ def ppo_report(
         advantage_std=outline.advantages.std,
         explained_variance=outline.explained_variance,
         equal_groups_fraction=outline.equal_groups,
+        length_correlation=outline.length_correlation,
+        repetition=outline.repetition.mean,
         groups_passed_over=outline.passed_over,
         temperature=outline.temperature,
         policy_grad_norm=stats.policy_grad_norm,

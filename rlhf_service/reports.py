@@ -95,6 +95,10 @@ class PpoReport(Section):
     """1 − var(return − value) / var(return)."""
     equal_groups_fraction: float
     """Share of prompts whose responses all scored the same; 1 with one response a prompt."""
+    length_correlation: float = 0.0
+    """Of score and response length over the step's responses; 0 when either is constant."""
+    repetition: float = 0.0
+    """Share of a response's token trigrams that it had before, mean over responses."""
     groups_passed_over: int = 0
     """Prompts that dynamic sampling answered and did not learn from."""
     temperature: float = 1.0

@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlhf_service.events import (
+    AlarmCleared,
+    AlarmRaised,
     Difference,
     EvaluationCompared,
     EvaluationCompleted,
@@ -98,6 +100,11 @@ class Watcher:
                 )
                 for metric in event.metrics:
                     self._say(f"  {metric.name} {metric.mean:.4f} ± {metric.standard_error:.4f}")
+            case AlarmRaised() as event:
+                what = f"{event.alarm} {event.value:.3g} (threshold {event.threshold:g})"
+                self._say(f"[yellow]alarm {what}: {escape(event.advice)}[/]")
+            case AlarmCleared() as event:
+                self._say(f"[green]alarm {event.alarm} is over[/]")
             case EvaluationCompared() as event:
                 self.comparison = event
                 for found in event.differences:

@@ -10,6 +10,7 @@ from rlhf_service.spec.advantage import GroupAdvantage, LeaveOneOutAdvantage
 from rlhf_service.spec.annealing import AnnealingSpec
 from rlhf_service.spec.base import Section
 from rlhf_service.spec.data import DataSpec
+from rlhf_service.spec.health import HealthSpec
 from rlhf_service.spec.learner import OptimizerSpec
 from rlhf_service.spec.methods import DEFAULTS, Method, with_defaults
 from rlhf_service.spec.model import ModelSpec
@@ -167,6 +168,9 @@ class PpoStage(Section):
 
     critic_optimizer: OptimizerSpec = OptimizerSpec(learning_rate=1e-5)
     """The critic's Adam."""
+
+    health: HealthSpec = HealthSpec()
+    """Alarms while it trains."""
 
     gate: GateSpec = GateSpec()
     """Checks before the first update."""

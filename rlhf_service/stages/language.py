@@ -46,6 +46,10 @@ class LanguageTrainer:
     def over(self) -> None:
         return None
 
+    @property
+    def unwell(self) -> None:
+        return None
+
     def begin(self) -> None:
         return None
 

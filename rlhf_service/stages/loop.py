@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from rlhf_service.errors import Unhealthy
 from rlhf_service.events import CheckpointSaved, Log, StageStarted, StepCompleted
 from rlhf_service.reports import StepReport
 from rlhf_service.stages.context import StageContext, StopRequested
@@ -33,6 +34,11 @@ class Trainer(Protocol):
         """Why no further step is wanted, once that is so."""
         ...
 
+    @property
+    def unwell(self) -> str | None:
+        """Why training must not go on like this, once that is so."""
+        ...
+
     def begin(self) -> None:
         """Called once before the first step, unless a checkpoint is restored."""
         ...
@@ -53,7 +59,8 @@ class Trainer(Protocol):
 def run_steps(context: StageContext, trainer: Trainer) -> None:
     """Run `trainer` from its newest checkpoint to its last step.
 
-    Raises StopRequested after the checkpoint, when the job is asked to stop.
+    Raises, after the checkpoint, StopRequested when the job is asked to stop, and Unhealthy when an
+    alarm is to stop it.
     """
     done = restore(context, trainer)
     context.emit(
@@ -81,9 +88,11 @@ def run_steps(context: StageContext, trainer: Trainer) -> None:
             context.emit(Log(message=message))
         done = step
         stopping = context.stop_requested()
-        if stopping or step % context.spec.checkpoint.every == 0:
+        if stopping or trainer.unwell or step % context.spec.checkpoint.every == 0:
             checkpoint(context, trainer, step)
             saved = step
+        if trainer.unwell is not None:
+            raise Unhealthy(f"stopped after step {step} of stage {trainer.name}: {trainer.unwell}")
         if stopping and step < trainer.steps and trainer.over is None:
             raise StopRequested(f"stopped after step {step} of stage {trainer.name}")
     if saved < done:

@@ -13,7 +13,8 @@ from rlhf_service.algorithms.rewards import RunningMoments
 from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import read_prompts
 from rlhf_service.data.tokens import encode_prompts
-from rlhf_service.events import EvaluationCompleted, PromptQuarantined, SamplesDrawn
+from rlhf_service.events import AlarmRaised, EvaluationCompleted, PromptQuarantined, SamplesDrawn
+from rlhf_service.health.monitor import Monitor
 from rlhf_service.learner.critic import Critic, EngineCritic, NoCritic
 from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.ledger import PromptLedger
@@ -137,6 +138,8 @@ class PpoTrainer:
         )
         self.evaluations: list[EvaluationCompleted] = []
         self.over: str | None = None
+        self.unwell: str | None = None
+        self._monitor = Monitor(run.stage, run.stage.health)
 
     def begin(self) -> None:
         publish(self._run, self._state.policy_version)
@@ -153,6 +156,7 @@ class PpoTrainer:
         if step == 1 or step % self._run.stage.sample_every == 0:
             drawn = samples_of(outcome.rollouts, outcome.outcomes)
             self._context.emit(SamplesDrawn(stage=self.name, step=step, samples=drawn))
+        self._watch(step, outcome.report)
         self.over = beyond_budget(self._run.stage.ppo.kl_budget, outcome.report.kl)
         evaluation = self._run.stage.evaluation
         every = evaluation.every if evaluation is not None else None
@@ -173,6 +177,7 @@ class PpoTrainer:
             "ledger": state.ledger.saved(),
             "evaluations": [e.model_dump(mode="json") for e in self.evaluations],
             "over": self.over,
+            "monitor": self._monitor.saved(),
         }
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
@@ -186,7 +191,18 @@ class PpoTrainer:
         )
         self.evaluations = [EvaluationCompleted.model_validate(e) for e in state["evaluations"]]
         self.over = state["over"]
+        self._monitor = self._monitor.restored(state["monitor"])
         publish(self._run, self._state.policy_version)
+
+    def _watch(self, step: int, report: PpoReport) -> None:
+        self._monitor, said = self._monitor.look(step, report)
+        for event in said:
+            self._context.emit(event)
+            if isinstance(event, AlarmRaised) and self._run.stage.health.action == "stop":
+                self.unwell = (
+                    f"alarm {event.alarm} ({event.value:.3g}, threshold {event.threshold:g}): "
+                    f"{event.advice}"
+                )
 
     def _evaluate(self) -> None:
         if self._held_out is None:

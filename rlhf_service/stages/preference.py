@@ -79,6 +79,10 @@ class PreferenceTrainer(Generic[AnyPair]):
     def over(self) -> None:
         return None
 
+    @property
+    def unwell(self) -> None:
+        return None
+
     def begin(self) -> None:
         return None
 

@@ -19,7 +19,7 @@ from rlhf_service.spec import (
 from rlhf_service.spec.graders import TextSimilarityReward
 
 CONTEXT = 192
-MAX_NEW_TOKENS = 48
+MAX_NEW_TOKENS = 40
 
 
 def summarisation_spec(data: SummaryData, seed: int) -> JobSpec:
@@ -45,11 +45,11 @@ def summarisation_spec(data: SummaryData, seed: int) -> JobSpec:
                 prompts=DataSpec(path=str(data.prompts)),
                 reward=TextSimilarityReward(name="rouge_l", evaluation_metric="rouge_l"),
                 steps=40,
-                prompts_per_step=16,
+                prompts_per_step=8,
                 samples_per_prompt=8,
                 max_prompt_length=CONTEXT - MAX_NEW_TOKENS,
                 sampling=SamplingSpec(max_new_tokens=MAX_NEW_TOKENS),
-                ppo=PpoSpec(epochs=1, minibatches=2, kl=KlSpec(coef=0.01)),
+                ppo=PpoSpec(epochs=1, minibatches=2, truncation_penalty=0.1, kl=KlSpec(coef=0.01)),
                 optimizer=OptimizerSpec(learning_rate=3e-4, warmup_steps=4, schedule="linear"),
                 evaluation=EvaluationSpec(
                     prompts=DataSpec(path=str(data.prompts_held_out)),
