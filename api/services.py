@@ -10,6 +10,7 @@ from api.service.events import Events
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
+from api.service.reports import Reports
 from api.service.secret import server_secret
 from api.service.signals import Signals
 from api.service.stream import Streams
@@ -28,6 +29,7 @@ class Services:
     jobs: Jobs
     events: Events
     streams: Streams
+    reports: Reports
     models: Models
     keys: Keys
     reconciler: Reconciler
@@ -46,6 +48,7 @@ class Services:
             jobs=Jobs(database, cluster, signals, settings),
             events=Events(database, signals),
             streams=Streams(database, signals, settings),
+            reports=Reports(database),
             models=Models(database, settings),
             keys=Keys(database),
             reconciler=Reconciler(database, cluster, signals, settings, secret),

@@ -115,6 +115,16 @@ class Client:
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """JSON answer. Raises ApiError."""
+        return answer(self._reply(method, path, **options))
+
+    def text(self, path: str) -> str:
+        """What stands at `path`. Raises ApiError."""
+        reply = self._reply("GET", path)
+        if reply.status_code >= 400:
+            answer(reply)
+        return reply.text
+
+    def _reply(self, method: str, path: str, **options: Any) -> httpx.Response:
         for pause in (*RETRY_SECONDS, None):
             try:
                 reply = self._http.request(method, path, **options)
@@ -123,7 +133,7 @@ class Client:
                     raise ApiError(f"{self._http.base_url} does not answer: {fault}") from None
             else:
                 if reply.status_code not in RETRIED_STATUSES or pause is None:
-                    return answer(reply)
+                    return reply
             time.sleep(pause or 0)
         raise AssertionError("the last try returns or raises")
 
@@ -217,6 +227,15 @@ class Jobs:
     def logs(self, job_id: str) -> str:
         """What the newest attempt's driver printed."""
         return str(self._client.request("GET", f"/v1/jobs/{job_id}/logs")["text"])
+
+    def report(self, job_id: str) -> dict[str, Any]:
+        """What each stage did and changed; of a running job, so far."""
+        found: dict[str, Any] = self._client.request("GET", f"/v1/jobs/{job_id}/report.json")
+        return found
+
+    def report_page(self, job_id: str) -> str:
+        """The same as one self-contained HTML page."""
+        return self._client.text(f"/v1/jobs/{job_id}/report.html")
 
     def _act(self, job_id: str, verb: str) -> Job:
         return Job.model_validate(self._client.request("POST", f"/v1/jobs/{job_id}/{verb}"))

@@ -140,6 +140,28 @@ def logs(job: JobId) -> None:
 
 @app.command()
 @plain_errors
+def report(
+    job: JobId,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; `.json` gives data, else a page.")
+    ] = None,
+) -> None:
+    """Save a job's report: what each stage did and changed, charts and samples in one page."""
+    path = out or Path(f"{job}-report.html")
+    with connect() as client:
+        if path.suffix == ".json":
+            text = json.dumps(client.jobs.report(job), indent=2, ensure_ascii=False)
+        else:
+            text = client.jobs.report_page(job)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise RlhfError(f"{path} cannot be written: {fault.strerror}") from None
+    typer.echo(path)
+
+
+@app.command()
+@plain_errors
 def models(as_json: AsJson = False) -> None:
     """List the models of finished jobs."""
     with connect() as client:

@@ -35,7 +35,8 @@ class ModelCard:
         return (
             f"---\nlibrary_name: transformers\ntags: [rlhf]\n---\n# {self.name}\n\n"
             f"Made by job `{self.job}`, stage `{self.stage}`, seed {self.seed}. Stages of the job:\n\n"
-            f"{steps}\n{table}\nMade with {packages}.\n"
+            f"{steps}\n{table}\nCharts, samples and held-out differences: `rlhf report {self.job}`. "
+            f"Made with {packages}.\n"
         )
 
 

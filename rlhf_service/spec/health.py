@@ -17,7 +17,7 @@ class HealthSpec(Section):
 
     action: Literal["none", "stop"] = "none"
     """What an alarm does besides being an event. `stop` checkpoints and ends the job as failed for
-    reason `unhealthy`; it can be resumed with other settings or thresholds."""
+    reason `unhealthy`, its checkpoint kept."""
 
     kl_per_token: float | None = Field(default=1.0, gt=0)
     """KL to the reference per response token, nats; above it the policy runs away."""

@@ -134,3 +134,19 @@ async def test_logs(world: World) -> None:
     answer = await world.client.get(f"/v1/jobs/{job_id}/logs")
     assert answer.status_code == 503
     assert "x-should-retry" not in answer.headers
+
+
+async def test_report(world: World) -> None:
+    job_id, driver = await world.started()
+    await driver.say(started(), step(1, loss=2.0), step(2, loss=1.5))
+    report = await world.get(f"/v1/jobs/{job_id}/report.json")
+    [stage] = report["stages"]
+    assert (stage["name"], stage["steps"], stage["planned"]) == ("sft", 2, 10)
+    assert stage["series"]["loss"] == {"steps": [1, 2], "values": [2.0, 1.5]}
+    answer = await world.client.get(f"/v1/jobs/{job_id}/report.html")
+    assert answer.status_code == 200 and "<svg" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for name in ("report.json", "report.html"):
+        assert (await world.client.get(f"/v1/jobs/job-none/{name}")).status_code == 404
+        bare = await world.client.get(f"/v1/jobs/{job_id}/{name}", headers={"Authorization": ""})
+        assert bare.status_code == 401

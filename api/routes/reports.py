@@ -1,0 +1,26 @@
+"""A job's report: `/v1/jobs/{id}/report.json` and `report.html`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from api.deps import JobId, ServicesDep, SignedIn
+from rlhf_service.report.collect import JobReport
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["reports"], dependencies=[SignedIn])
+
+
+@router.get("/report.json")
+async def get_report(job_id: JobId, parts: ServicesDep) -> JobReport:
+    """What each stage did and changed; of a running job, so far."""
+    return await parts.reports.get(job_id)
+
+
+@router.get("/report.html", response_class=HTMLResponse)
+async def get_report_page(job_id: JobId, parts: ServicesDep) -> HTMLResponse:
+    """The same as one page that needs nothing else, charts and samples in it."""
+    page = await parts.reports.page(job_id)
+    # The page says the same in itself, for when it is opened from a file.
+    policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    return HTMLResponse(page, headers={"Content-Security-Policy": policy})

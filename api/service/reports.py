@@ -1,0 +1,61 @@
+"""A job's report, made from its log whenever it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from api.service.faults import NotFound
+from api.store.database import Database
+from api.store.events import events_after, stored_event
+from api.store.jobs import find_job
+from rlhf_service.events import StoredEvent
+from rlhf_service.report.collect import JobReport, collect
+
+PART = 1000
+"""Events read at a time."""
+
+KINDS = (
+    "status",
+    "stage_started",
+    "stage_completed",
+    "step",
+    "evaluation",
+    "evaluation_compared",
+    "alarm",
+    "prompt_quarantined",
+)
+
+
+class Reports:
+    """What the routes under `/v1/jobs/{id}/report` call."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, job_id: str) -> JobReport:
+        """Of a running job: what is known so far."""
+        events: list[StoredEvent] = []
+        async with self._database.read() as session:
+            job = await find_job(session, job_id)
+            if job is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            spec = job.spec
+            while True:
+                after = events[-1].seq if events else 0
+                rows = await events_after(session, job_id, after, PART, KINDS)
+                events += [stored_event(row) for row in rows]
+                if len(rows) < PART:
+                    break
+        return await asyncio.to_thread(collect, job_id, spec, events)
+
+    async def page(self, job_id: str) -> str:
+        """The report as HTML."""
+        report = await self.get(job_id)
+
+        def draw() -> str:
+            # Brings in matplotlib; paid for by the first who asks.
+            from rlhf_service.report.page import page
+
+            return page(report)
+
+        return await asyncio.to_thread(draw)
