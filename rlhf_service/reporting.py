@@ -112,7 +112,8 @@ def correlation(
     sums = torch.stack(
         [counts.sum().double(), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()]
     )
-    n, sx, sy, sxx, syy, sxy = group.sum(sums).tolist()
+    whole: list[float] = group.sum(sums).tolist()
+    n, sx, sy, sxx, syy, sxy = whole
     if n < 2:
         return 0.0
     spread = max(sxx - sx * sx / n, 0.0) * max(syy - sy * sy / n, 0.0)

@@ -1,4 +1,4 @@
-"""Decoders from scratch."""
+"""Language models from scratch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from rlhf_service.models.lstm import LstmConfig
 from rlhf_service.spec.model import ScratchModel
 
 
@@ -31,12 +32,20 @@ def build_scratch(
 
 
 def scratch_config(spec: ScratchModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
-    """GPT-2 style or Llama style configuration."""
+    """GPT-2 style, Llama style or LSTM configuration."""
     special = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
+    if spec.architecture == "lstm":
+        return LstmConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=spec.hidden_size,
+            num_hidden_layers=spec.num_layers,
+            max_position_embeddings=spec.context_length,
+            **special,
+        )
     if spec.architecture == "gpt2":
         return GPT2Config(
             vocab_size=len(tokenizer),

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from rlhf_service.errors import ModelError
+from rlhf_service.models import lstm as lstm  # registers it
 from rlhf_service.models.check import CLASSIFIER
 
 DROPOUTS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from rlhf_service.recipes.question_answering.data import prepare as prepare_questions
 from rlhf_service.recipes.question_answering.recipe import question_answering_spec
 from rlhf_service.recipes.reviews.data import prepare as prepare_reviews
-from rlhf_service.recipes.reviews.recipe import reviews_spec
+from rlhf_service.recipes.reviews.recipe import on_lstm, reviews_spec
 from rlhf_service.recipes.summarisation.data import prepare as prepare_summaries
 from rlhf_service.recipes.summarisation.recipe import summarisation_spec
 from rlhf_service.recipes.translation.data import prepare as prepare_translation
@@ -31,6 +31,10 @@ RECIPES: Mapping[str, Recipe] = {
     "generation": Recipe(
         "movie-review snippets, SFT → reward model → PPO",
         lambda folder, seed: reviews_spec(prepare_reviews(folder), seed),
+    ),
+    "lstm": Recipe(
+        "the same on an LSTM: cross-entropy and Adam, then PPO",
+        lambda folder, seed: on_lstm(reviews_spec(prepare_reviews(folder), seed)),
     ),
     "translation": Recipe(
         "English → Spanish sentences of Tatoeba, SFT → GRPO against chrF and BLEU",

@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib import rc_context
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from rlhf_service.report.collect import Series, StageReport
 
 SIZE = (4.2, 2.4)
 """Inches."""
-
-REPRODUCIBLE = {"svg.hashsalt": "report", "svg.fonttype": "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,6 @@ def draw_curve(x: Sequence[float], y: Sequence[float]) -> str:
 def to_svg(figure: Figure) -> str:
     """The figure's <svg> element, the same bytes for the same figure."""
     out = io.StringIO()
-    with rc_context(REPRODUCIBLE):
-        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "report", "svg.fonttype": "none"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
     return re.sub(r"^.*?(?=<svg)", "", out.getvalue(), count=1, flags=re.DOTALL)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+from rlhf_service.models import lstm as lstm  # registers it
 from rlhf_service.models.tokenizer import load_tokenizer
 from rlhf_service.rollout.transformers import TransformersEngine
 

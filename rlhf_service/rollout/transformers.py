@@ -10,6 +10,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_service.errors import WeightsCorrupt, WeightsUnavailable
 from rlhf_service.models.digest import digests
+from rlhf_service.models.lstm import LstmState
 from rlhf_service.ports import WeightSnapshot
 from rlhf_service.records import FinishReason, Prompt, Rollout
 from rlhf_service.rollout.sampling import draw, likeliest, uniforms
@@ -108,12 +109,11 @@ class Answer:
 class Decoding:
     """Inputs of the next forward pass of the rows still alive. Prompts are padded on the left."""
 
-    def __init__(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, cache: DynamicCache
-    ) -> None:
+    def __init__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
         self.input_ids = input_ids
         self.attention_mask = attention_mask
-        self.cache = cache
+        self.cache: DynamicCache | LstmState | None = None
+        """What the network itself made of the tokens so far."""
 
     @classmethod
     def start(cls, prompts: list[Prompt], model: PreTrainedModel) -> Decoding:
@@ -123,23 +123,26 @@ class Decoding:
         for row, prompt in enumerate(prompts):
             input_ids[row, width - len(prompt.token_ids) :] = torch.tensor(prompt.token_ids)
             attention_mask[row, width - len(prompt.token_ids) :] = 1
-        cache = DynamicCache(config=model.config)
-        return cls(input_ids.to(model.device), attention_mask.to(model.device), cache)
+        return cls(input_ids.to(model.device), attention_mask.to(model.device))
 
     def forward(self, model: PreTrainedModel) -> torch.Tensor:
         """[B, V] logits of the next token."""
         positions = (self.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-        return model(
+        found = model(
             input_ids=self.input_ids,
             attention_mask=self.attention_mask,
             position_ids=positions[:, -self.input_ids.shape[1] :],
             past_key_values=self.cache,
             logits_to_keep=1,
             use_cache=True,
-        ).logits[:, -1]
+        )
+        self.cache = found.past_key_values
+        logits: torch.Tensor = found.logits[:, -1]
+        return logits
 
     def advance(self, tokens: torch.Tensor, keep: torch.Tensor) -> None:
         """Feed `tokens` next; rows where `keep` is False leave."""
+        assert self.cache is not None  # forward comes first
         if not keep.all():
             self.cache.batch_select_indices(keep.nonzero()[:, 0])
         ones = self.attention_mask.new_ones(int(keep.sum()), 1)

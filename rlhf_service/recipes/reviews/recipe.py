@@ -89,3 +89,11 @@ def reviews_spec(data: ReviewData, seed: int) -> JobSpec:
         ),
         checkpoint=CheckpointSpec(every=20),
     )
+
+
+def on_lstm(spec: JobSpec) -> JobSpec:
+    """The same job on two LSTM layers."""
+    model = ScratchModel(
+        architecture="lstm", hidden_size=128, num_layers=2, context_length=CONTEXT, vocab_size=2048
+    )
+    return spec.model_copy(update={"name": "lstm", "labels": {"recipe": "lstm"}, "model": model})
