@@ -66,6 +66,9 @@ def paths_of(
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from paths_of(item, f"{field}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from paths_of(item, f"{field}.{key}")
 
 
 def demand(spec: JobSpec) -> Capacity:

@@ -1,19 +1,20 @@
-"""Data rows as users write them, read from JSON Lines with errors that name the line. Import-light."""
+"""Data rows as users write them, with errors that name the first bad ones. Import-light."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
+from rlhf_service.data.sources import BadRow, Item, items
 from rlhf_service.errors import DataError
 from rlhf_service.spec.data import DataSpec
 
 Row = TypeVar("Row")
-Item = Mapping[str, object]
+
+MOST_FAULTS = 10
+"""Bad rows named in one error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,49 +86,34 @@ def read_prompts(spec: DataSpec, field: str) -> list[PromptRow]:
 
 
 def _read(spec: DataSpec, field: str, parse: Callable[[Item], Row]) -> list[Row]:
-    path = Path(spec.path)
-    if not path.is_file():
-        raise DataError(
-            f"no file {path}; give the path of a .jsonl file the cluster can read", field
-        )
     rows: list[Row] = []
-    for number, line in _lines(path, field):
+    faults: list[str] = []
+    for place, item in items(spec, field):
         if spec.limit is not None and len(rows) >= spec.limit:
             break
         try:
-            rows.append(parse(_object(line)))
+            rows.append(parse(_renamed(item, spec.columns)))
         except ValueError as fault:
-            raise DataError(f"{path} line {number}: {fault}", field) from None
+            faults.append(f"{place}: {fault}")
+            if len(faults) == MOST_FAULTS:
+                break
+    if faults:
+        raise DataError(f"{spec.path} {'; '.join(faults)}", field)
     if not rows:
-        raise DataError(f"{path} has no rows; add at least one JSON object a line", field)
+        raise DataError(f"{spec.path} has no rows; add at least one", field)
     return rows
 
 
-def _lines(path: Path, field: str) -> Iterator[tuple[int, str]]:
-    try:
-        # A byte-order mark at the start is no part of the first row.
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{path} is not UTF-8 text ({fault.reason}); re-encode it", field) from None
-    except OSError as fault:
-        raise DataError(
-            f"{path} cannot be read ({fault.strerror}); let the service's user read it", field
-        ) from None
-
-
-def _object(line: str) -> Item:
-    try:
-        item = json.loads(line)
-    except json.JSONDecodeError as fault:
-        raise ValueError(f"not JSON ({fault.msg} at column {fault.colno})") from None
-    except RecursionError:
-        raise ValueError("nested too deeply; a row is one flat JSON object") from None
-    if not isinstance(item, dict):
-        raise ValueError(f"a row must be a JSON object, not {type(item).__name__}")
-    return item
+def _renamed(item: Item | BadRow, columns: Mapping[str, str]) -> Item:
+    """The row with our names for its columns beside its own. Raises ValueError."""
+    if isinstance(item, BadRow):
+        raise item
+    if not columns:
+        return item
+    missing = [theirs for theirs in columns.values() if theirs not in item]
+    if missing:
+        raise ValueError(f"no column {missing[0]!r}; it has {sorted(item) or 'no columns'}")
+    return {**item, **{ours: item[theirs] for ours, theirs in columns.items()}}
 
 
 def _text(item: Item, column: str, *, may_be_empty: bool = False) -> str:

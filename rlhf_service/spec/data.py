@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from rlhf_service.spec.base import Section
 
+DataFormat = Literal["jsonl", "csv", "parquet", "dataset"]
+
 
 class DataSpec(Section):
-    """A data file. The stage decides which columns a row must have.
+    """A data file or folder. The stage decides which columns a row must have.
 
     pretrain: `text` · sft: `prompt`+`completion`, or `messages` · reward: `prompt`+`chosen`+`rejected`
     (`prompt` may be empty; optional `margin`) · ppo and evaluation: `prompt`.
     """
 
     path: str = Field(min_length=1)
-    """JSON Lines file (`.jsonl`), as an absolute path the cluster can read."""
+    """JSON Lines (`.jsonl`), CSV or TSV with a header, or Parquet file; a folder of Parquet files; or a
+    folder that Hugging Face's `save_to_disk` wrote. An absolute path the cluster can read."""
+
+    format: DataFormat | None = None
+    """How to read it; told by the suffix when absent, and `jsonl` for one that is not known."""
+
+    split: str | None = None
+    """Which split of a dataset folder that has several."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column → the file's, where they differ: `{"prompt": "question"}`."""
 
     limit: int | None = Field(default=None, ge=1)
     """Use only the first this many rows; all when absent."""
