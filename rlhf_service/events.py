@@ -130,6 +130,27 @@ class EvaluationCompared(Section):
     differences: tuple[Difference, ...]
 
 
+class PreflightCompleted(Section):
+    """What the reward pays for, before anything is trained on it."""
+
+    type: Literal["preflight"] = "preflight"
+    stage: str
+    n: int
+    """Sampled responses."""
+    mean: float | None
+    """Of their scores; None when none could be scored."""
+    standard_deviation: float | None
+    quartiles: tuple[float, ...]
+    failures: dict[str, int]
+    """Kind of failure → responses."""
+    equal_groups: float | None
+    """Share of prompts whose responses all score the same; None with one response each."""
+    scores_per_second: float
+    trivial: dict[str, float | None]
+    """Answer that says nothing → its mean score."""
+    warnings: tuple[str, ...] = ()
+
+
 class AlarmRaised(Section):
     """Training looks unwell: a figure was beyond its threshold for some steps in a row."""
 
@@ -219,6 +240,7 @@ Event = Annotated[
     | SamplesDrawn
     | EvaluationCompleted
     | EvaluationCompared
+    | PreflightCompleted
     | AlarmRaised
     | AlarmCleared
     | CheckpointSaved

@@ -21,6 +21,7 @@ KINDS = (
     "step",
     "evaluation",
     "evaluation_compared",
+    "preflight",
     "alarm",
     "prompt_quarantined",
 )

@@ -17,6 +17,7 @@ from rlhf_service.events import (
     EvaluationCompleted,
     JobStopped,
     Log,
+    PreflightCompleted,
     PromptQuarantined,
     Recovered,
     RoleStopped,
@@ -100,6 +101,9 @@ class Watcher:
                 )
                 for metric in event.metrics:
                     self._say(f"  {metric.name} {metric.mean:.4f} ± {metric.standard_error:.4f}")
+            case PreflightCompleted() as event:
+                for warning in event.warnings:
+                    self._say(f"[yellow]reward preflight: {escape(warning)}[/]")
             case AlarmRaised() as event:
                 what = f"{event.alarm} {event.value:.3g} (threshold {event.threshold:g})"
                 self._say(f"[yellow]alarm {what}: {escape(event.advice)}[/]")

@@ -13,6 +13,7 @@ from rlhf_service.events import (
     EvaluationCompared,
     EvaluationCompleted,
     Measured,
+    PreflightCompleted,
     PromptQuarantined,
     Sample,
     StageCompleted,
@@ -63,6 +64,8 @@ class StageReport(Section):
     differences: list[Difference] = Field(default_factory=list)
     """What the stage changed; paired bootstrap over prompts."""
     samples: list[SideBySide] = Field(default_factory=list)
+    preflight: PreflightCompleted | None = None
+    """What the reward paid for before the first step."""
     alarms: list[AlarmRaised] = Field(default_factory=list)
     quarantined: int = 0
     """Prompts set aside for want of a score."""
@@ -115,6 +118,7 @@ class StageLog:
         self._alarms: dict[tuple[str, int], AlarmRaised] = {}
         self._quarantined: set[tuple[int, int]] = set()
         self._seconds: float | None = None
+        self._preflight: PreflightCompleted | None = None
 
     def take(self, event: object) -> None:
         match event:
@@ -128,6 +132,8 @@ class StageLog:
                 self._alarms[event.alarm, event.step] = event
             case PromptQuarantined():
                 self._quarantined.add((event.step, event.prompt))
+            case PreflightCompleted():
+                self._preflight = event
             case StageCompleted():
                 self._seconds = event.seconds
             case _:
@@ -145,6 +151,7 @@ class StageLog:
             evaluations=[evaluated(evaluation) for evaluation in evaluations],
             differences=list(self._differences),
             samples=side_by_side(evaluations),
+            preflight=self._preflight,
             alarms=[self._alarms[key] for key in sorted(self._alarms, key=lambda key: key[1])],
             quarantined=len(self._quarantined),
         )

@@ -15,6 +15,7 @@ from rlhf_service.spec.learner import OptimizerSpec
 from rlhf_service.spec.methods import DEFAULTS, Method, with_defaults
 from rlhf_service.spec.model import ModelSpec
 from rlhf_service.spec.ppo import GateSpec, PpoSpec, SamplingSpec
+from rlhf_service.spec.preflight import PreflightSpec
 from rlhf_service.spec.reward import RewardSpec
 
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -168,6 +169,9 @@ class PpoStage(Section):
 
     critic_optimizer: OptimizerSpec = OptimizerSpec(learning_rate=1e-5)
     """The critic's Adam."""
+
+    preflight: PreflightSpec = PreflightSpec()
+    """A look at the reward before the first step."""
 
     health: HealthSpec = HealthSpec()
     """Alarms while it trains."""

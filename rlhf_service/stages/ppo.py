@@ -12,17 +12,19 @@ import torch
 from rlhf_service.algorithms.rewards import RunningMoments
 from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import read_prompts
-from rlhf_service.data.tokens import encode_prompts
+from rlhf_service.data.tokens import encode, encode_prompts
+from rlhf_service.errors import RewardFailed
 from rlhf_service.events import AlarmRaised, EvaluationCompleted, PromptQuarantined, SamplesDrawn
 from rlhf_service.health.monitor import Monitor
 from rlhf_service.learner.critic import Critic, EngineCritic, NoCritic
 from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.models.heads import ValueModel
+from rlhf_service.preflight import Encode, preflight
 from rlhf_service.prompts import PromptSource
 from rlhf_service.reports import PpoReport
 from rlhf_service.spec.data import DataSpec
-from rlhf_service.spec.reward import RewardSpec, models_in
+from rlhf_service.spec.reward import RewardSpec, columns_in, models_in
 from rlhf_service.spec.stages import PpoStage
 from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.evaluate import compare, evaluate, samples_of
@@ -30,6 +32,9 @@ from rlhf_service.stages.finish import export_policy
 from rlhf_service.stages.loop import run_steps
 from rlhf_service.stages.start import Start, require_length, start
 from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
+
+PREFLIGHT_SEED_OFFSET = 2_000_003
+"""Keeps the preflight's draws apart from those of training and evaluation."""
 
 
 def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
@@ -59,7 +64,7 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
         source = stage.evaluation.prompts
         at = f"{field}.evaluation.prompts.path"
         held_out = prompt_source(context, stage, begun, source, at)
-    trainer = PpoTrainer(context, run, held_out)
+    trainer = PpoTrainer(context, run, held_out, answer_encoder(begun))
     run_steps(context, trainer)
     figures = {f"held_out_reward_step_{e.step}": e.mean for e in trainer.evaluations}
     export_policy(context, stage, learner.policy, begun, figures)
@@ -126,9 +131,16 @@ def reward_folders(context: StageContext, reward: RewardSpec) -> dict[str, Path]
 class PpoTrainer:
     """PPO as the stage loop sees it."""
 
-    def __init__(self, context: StageContext, run: PpoRun, held_out: PromptSource | None) -> None:
+    def __init__(
+        self,
+        context: StageContext,
+        run: PpoRun,
+        held_out: PromptSource | None,
+        encode: Encode,
+    ) -> None:
         self.name, self.kind, self.steps = run.stage.name, run.stage.type, run.stage.steps
         self._context, self._run, self._held_out = context, run, held_out
+        self._encode = encode
         self._state = PpoState(
             step=0,
             policy_version=1,
@@ -143,6 +155,8 @@ class PpoTrainer:
 
     def begin(self) -> None:
         publish(self._run, self._state.policy_version)
+        if self._run.stage.preflight.enabled:
+            look_at_reward(self._context, self._run, self._encode)
         self._evaluate()
 
     def step(self, step: int) -> PpoReport:
@@ -210,6 +224,35 @@ class PpoTrainer:
         found = evaluate(self._run, self._held_out, self._state.step, self._state.policy_version)
         self.evaluations.append(found)
         self._context.emit(found)
+
+
+def answer_encoder(begun: Start) -> Encode:
+    """Text → the policy's tokens and its end token."""
+    end = begun.tokenizer.eos_token_id
+    return lambda text: (*encode(text, begun.tokenizer, start=False), end)
+
+
+def look_at_reward(context: StageContext, run: PpoRun, encoder: Encode) -> None:
+    """The preflight, on rank 0. Collective. Raises RewardFailed when a warning is to refuse."""
+    stage, spec = run.stage, run.stage.preflight
+    found = None
+    if run.group.rank == 0:
+        count = min(spec.num_prompts, len(run.prompts.rows))
+        asked = run.prompts.in_order(list(range(count)), stage.samples_per_prompt)
+        seed = run.seed + PREFLIGHT_SEED_OFFSET
+        sampled = run.engine.generate(asked, stage.sampling, version=1, seed=seed)
+        columns = [column for _, column in columns_in(stage.reward, "")]
+        found = preflight(
+            stage.name, sampled, run.reward, [*columns, "reference", "completion"], encoder
+        )
+    found = run.group.broadcast(found)
+    assert found is not None
+    context.emit(found)
+    if found.warnings and spec.on_warning == "refuse":
+        raise RewardFailed(
+            f"the reward's preflight warns: {'; '.join(found.warnings)}; mend the reward, or set "
+            "preflight.on_warning to warn"
+        )
 
 
 def beyond_budget(budget: float | None, kl: float) -> str | None:
