@@ -17,7 +17,7 @@ from rlhf_service.gate import check_first_ratio, check_gate
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.ports import Group, Learner, RewardFunction, RolloutEngine, WeightChannel
 from rlhf_service.prompts import PromptSource
-from rlhf_service.records import Prompt, Rollout, ScoreFailure, ScoreOutcome
+from rlhf_service.records import Rollout, ScoreFailure, ScoreOutcome
 from rlhf_service.reporting import Outline, ppo_report
 from rlhf_service.reports import PpoReport
 from rlhf_service.spec.stages import PpoStage
@@ -64,7 +64,7 @@ class StepOutcome:
     rollouts: list[Rollout]
     """This rank's."""
     outcomes: list[ScoreOutcome]
-    quarantined: list[tuple[Prompt, ScoreFailure]]
+    quarantined: list[tuple[Rollout, ScoreFailure]]
     """Over all ranks."""
 
 
@@ -106,7 +106,9 @@ def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
         policy_version=state.policy_version + 1,
         kl_coef=kl_coef_after(state.kl_coef, report, stage),
         normaliser=assigned.normaliser,
-        ledger=drawn.ledger.settle(drawn.positions, {prompt.position for prompt, _ in quarantined}),
+        ledger=drawn.ledger.settle(
+            drawn.positions, {rollout.prompt.position for rollout, _ in quarantined}
+        ),
     )
     return StepOutcome(state, report, drawn.rollouts, drawn.outcomes, quarantined)
 
@@ -136,10 +138,10 @@ def publish(run: PpoRun, version: int) -> None:
     run.group.barrier()
 
 
-def gather_failures(drawn: Draw, group: Group) -> list[tuple[Prompt, ScoreFailure]]:
-    """Prompts without a score, over all ranks."""
+def gather_failures(drawn: Draw, group: Group) -> list[tuple[Rollout, ScoreFailure]]:
+    """Responses without a score, over all ranks."""
     mine = [
-        (rollout.prompt, outcome)
+        (rollout, outcome)
         for answered in drawn.drawn
         for rollout, outcome in answered
         if isinstance(outcome, ScoreFailure)
@@ -148,15 +150,15 @@ def gather_failures(drawn: Draw, group: Group) -> list[tuple[Prompt, ScoreFailur
 
 
 def require_scores(
-    batch: ExperienceBatch, quarantined: list[tuple[Prompt, ScoreFailure]], group: Group
+    batch: ExperienceBatch, quarantined: list[tuple[Rollout, ScoreFailure]], group: Group
 ) -> None:
     """At least half of a step's responses must have a score. Raises RewardFailed. Collective."""
     scored = int(group.sum(batch.scored.sum()))
     if quarantined and len(quarantined) >= scored:
-        prompt, failure = quarantined[0]
+        rollout, failure = quarantined[0]
         raise RewardFailed(
             f"the reward failed for {len(quarantined)} of {len(quarantined) + scored} responses of a "
-            f"step; first (prompt row {prompt.row}): {failure.kind}: {failure.message}; "
+            f"step; first (prompt row {rollout.prompt.row}): {failure.kind}: {failure.message}; "
             "mend the reward and resume"
         )
 

@@ -41,6 +41,11 @@ class JobFolder:
         return self.root / "faults.jsonl"
 
     @property
+    def quarantine(self) -> Path:
+        """Evidence of responses that could not be scored, one a line."""
+        return self.root / "quarantine.jsonl"
+
+    @property
     def result(self) -> Path:
         """The completion record, written last; its presence means success."""
         return self.root / "result.json"

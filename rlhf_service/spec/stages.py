@@ -10,6 +10,7 @@ from rlhf_service.spec.advantage import GroupAdvantage, LeaveOneOutAdvantage
 from rlhf_service.spec.annealing import AnnealingSpec
 from rlhf_service.spec.base import Section
 from rlhf_service.spec.data import DataSpec
+from rlhf_service.spec.failure import FailurePolicySpec
 from rlhf_service.spec.health import HealthSpec
 from rlhf_service.spec.learner import OptimizerSpec
 from rlhf_service.spec.methods import DEFAULTS, Method, with_defaults
@@ -169,6 +170,9 @@ class PpoStage(Section):
 
     critic_optimizer: OptimizerSpec = OptimizerSpec(learning_rate=1e-5)
     """The critic's Adam."""
+
+    on_failure: FailurePolicySpec = FailurePolicySpec()
+    """What becomes of responses that cannot be scored."""
 
     preflight: PreflightSpec = PreflightSpec()
     """A look at the reward before the first step."""

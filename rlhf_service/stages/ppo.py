@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from rlhf_service.ledger import PromptLedger
 from rlhf_service.models.heads import ValueModel
 from rlhf_service.preflight import Encode, preflight
 from rlhf_service.prompts import PromptSource
+from rlhf_service.records import Rollout, ScoreFailure
 from rlhf_service.reports import PpoReport
+from rlhf_service.reward.policy import Policed
+from rlhf_service.reward.quarantine import Evidence, keep
 from rlhf_service.spec.data import DataSpec
 from rlhf_service.spec.reward import RewardSpec, columns_in, models_in
 from rlhf_service.spec.stages import PpoStage
@@ -50,7 +54,10 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
         seed=context.spec.seed,
         prompts=prompt_source(context, stage, begun, stage.prompts, f"{field}.prompts.path"),
         engine=context.pools.rollouts(shape_folder(context, stage, begun), channel),
-        reward=context.pools.rewards(stage.reward, reward_folders(context, stage.reward)),
+        reward=Policed(
+            context.pools.rewards(stage.reward, reward_folders(context, stage.reward)),
+            stage.on_failure,
+        ),
         metrics={
             metric.name: context.pools.rewards(metric, reward_folders(context, metric))
             for metric in (stage.evaluation.metrics if stage.evaluation is not None else ())
@@ -162,10 +169,13 @@ class PpoTrainer:
     def step(self, step: int) -> PpoReport:
         outcome = ppo_step(self._run, self._state)
         self._state = outcome.state
-        for prompt, failure in outcome.quarantined:
+        self._keep_evidence(step, outcome.quarantined)
+        for rollout, failure in outcome.quarantined:
             message = f"{failure.kind}: {failure.message}"
             self._context.emit(
-                PromptQuarantined(stage=self.name, step=step, prompt=prompt.row, message=message)
+                PromptQuarantined(
+                    stage=self.name, step=step, prompt=rollout.prompt.row, message=message
+                )
             )
         if step == 1 or step % self._run.stage.sample_every == 0:
             drawn = samples_of(outcome.rollouts, outcome.outcomes)
@@ -207,6 +217,12 @@ class PpoTrainer:
         self.over = state["over"]
         self._monitor = self._monitor.restored(state["monitor"])
         publish(self._run, self._state.policy_version)
+
+    def _keep_evidence(self, step: int, failed: Sequence[tuple[Rollout, ScoreFailure]]) -> None:
+        if self._context.group.rank == 0:
+            stage = self._run.stage
+            found = (Evidence.of(self.name, step, stage.reward, r, f) for r, f in failed)
+            keep(self._context.folder.quarantine, found, stage.on_failure.evidence)
 
     def _watch(self, step: int, report: PpoReport) -> None:
         self._monitor, said = self._monitor.look(step, report)
