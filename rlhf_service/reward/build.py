@@ -10,8 +10,10 @@ from rlhf_service.ports import RewardFunction
 from rlhf_service.reward.base import Guarded
 from rlhf_service.reward.blend import Blend
 from rlhf_service.reward.length import Length
+from rlhf_service.reward.outside import build_judge
 from rlhf_service.reward.regex import Regex
 from rlhf_service.reward.string_check import StringCheck
+from rlhf_service.spec.judges import HttpReward, PythonReward, ScoreModelReward
 from rlhf_service.spec.reward import (
     BlendReward,
     LengthReward,
@@ -41,6 +43,8 @@ def _build(spec: RewardSpec, folders: Mapping[str, Path], device: str) -> Reward
         case BlendReward():
             parts = tuple(_build(part, folders, device) for part in distinct(spec.rewards))
             return Blend(parts, spec.weights)
+        case HttpReward() | ScoreModelReward() | PythonReward():
+            return build_judge(spec)
         case RewardModelReward():
             # Torch is loaded only where a network scores.
             import torch

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from rlhf_service.spec.base import Section
+from rlhf_service.spec.judges import Judge
 from rlhf_service.spec.model import FolderModel, StageModel
 
 
@@ -74,7 +75,7 @@ class LengthReward(Section):
 
 
 SingleReward = Annotated[
-    RewardModelReward | StringCheckReward | RegexReward | LengthReward,
+    RewardModelReward | StringCheckReward | RegexReward | LengthReward | Judge,
     Field(discriminator="type"),
 ]
 
@@ -104,6 +105,6 @@ class BlendReward(Section):
 
 
 RewardSpec = Annotated[
-    RewardModelReward | StringCheckReward | RegexReward | LengthReward | BlendReward,
+    RewardModelReward | StringCheckReward | RegexReward | LengthReward | BlendReward | Judge,
     Field(discriminator="type"),
 ]
