@@ -14,11 +14,13 @@ from rlhf_service.data.check import check_data
 from rlhf_service.errors import DataError, LauncherError, ModelError, SpecError
 from rlhf_service.launching import Capacity
 from rlhf_service.models.check import check_model_folders
+from rlhf_service.reward.operator import Operator, check_judges
 from rlhf_service.spec import DataSpec, FolderModel, JobSpec, ScratchModel
 
 
 async def check_submission(spec: JobSpec, roots: Sequence[Path], cluster: Cluster) -> str:
     """Raises a UserError, or returns a note on what could not be checked (usually empty)."""
+    check_judges(spec, spec.recovery.request_timeout, Operator.read())
     await asyncio.to_thread(check_files, spec, roots)
     try:
         capacity = await cluster.capacity()

@@ -14,6 +14,7 @@ from rlhf_service.reward.blend import Blend
 from rlhf_service.reward.ensemble import Ensemble
 from rlhf_service.reward.length import Length
 from rlhf_service.reward.multi import Multi
+from rlhf_service.reward.outside import build_judge
 from rlhf_service.reward.reading import repetition, sentiment
 from rlhf_service.reward.regex import Regex
 from rlhf_service.reward.similarity import Chrf, TextSimilarity
@@ -26,6 +27,7 @@ from rlhf_service.spec.graders import (
     TextSimilarityReward,
     TokenF1Reward,
 )
+from rlhf_service.spec.judges import HttpReward, PythonReward, ScoreModelReward
 from rlhf_service.spec.model import FolderModel, StageModel
 from rlhf_service.spec.reward import (
     BlendReward,
@@ -76,6 +78,8 @@ def _build(spec: RewardSpec, folders: Mapping[str, Path], device: str) -> Reward
         case BlendReward():
             parts = tuple(_build(part, folders, device) for part in distinct(spec.rewards))
             return Blend(parts, spec.weights)
+        case HttpReward() | ScoreModelReward() | PythonReward():
+            return build_judge(spec)
         case RewardModelReward():
             return load_scorer(spec.name, spec.model, folders, device)
         case EnsembleReward():

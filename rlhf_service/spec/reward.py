@@ -20,6 +20,7 @@ from rlhf_service.spec.graders import (
     TextSimilarityReward,
     TokenF1Reward,
 )
+from rlhf_service.spec.judges import Judge, ScoreModelReward
 from rlhf_service.spec.model import FolderModel, StageModel
 
 ITEM_COLUMN = re.compile(r"\{\{\s*item\.([^{}]+?)\s*\}\}")
@@ -117,7 +118,8 @@ SingleReward = Annotated[
     | SentimentReward
     | RepetitionReward
     | RegexReward
-    | LengthReward,
+    | LengthReward
+    | Judge,
     Field(discriminator="type"),
 ]
 
@@ -186,6 +188,7 @@ RewardSpec = Annotated[
     | RepetitionReward
     | RegexReward
     | LengthReward
+    | Judge
     | BlendReward
     | MultiReward,
     Field(discriminator="type"),
@@ -219,7 +222,12 @@ def columns_in(reward: RewardSpec, field: str) -> Iterator[tuple[str, str]]:
     for at, part in parts_of(reward, field):
         for name in ("input", "reference"):
             template = getattr(part, name, "")
-            for column in ITEM_COLUMN.findall(template):
-                yield f"{at}.{name}", column
+            if isinstance(template, str):
+                for column in ITEM_COLUMN.findall(template):
+                    yield f"{at}.{name}", column
+        if isinstance(part, ScoreModelReward):
+            for number, message in enumerate(part.input):
+                for column in ITEM_COLUMN.findall(message.content):
+                    yield f"{at}.input[{number}].content", column
         if isinstance(part, ExactMatchReward | TokenF1Reward):
             yield f"{at}.answers", part.answers
