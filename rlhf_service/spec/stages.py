@@ -73,6 +73,10 @@ class RewardStage(SupervisedStage):
     name: StageName = "reward"
     """How later stages refer to this one."""
 
+    center_coef: float = Field(default=0.0, ge=0)
+    """Weight of (chosen + rejected)², which draws scores towards 0 while training (arXiv 2312.09244
+    uses 0.01). The finished model is centred on held-out pairs in any case."""
+
 
 class DpoStage(SupervisedStage):
     """Direct preference optimisation on preference pairs (arXiv 2305.18290)."""

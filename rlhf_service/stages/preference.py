@@ -67,11 +67,12 @@ class PreferenceTrainer(Generic[AnyPair]):
         pairs: Sequence[AnyPair],
         held_out: Sequence[AnyPair],
         label_smoothing: float = 0.0,
+        center_coef: float = 0.0,
     ) -> None:
         self.name, self.kind, self.steps = stage.name, stage.type, stage.steps
         self._context, self._stage, self._engine, self._scores = context, stage, engine, scores
         self._pairs, self._held_out = pairs, held_out
-        self._label_smoothing = label_smoothing
+        self._label_smoothing, self._center_coef = label_smoothing, center_coef
         self._plan = RowPlan(len(pairs), stage.batch_size, context.spec.seed)
         self.validation_accuracy: float | None = None
 
@@ -98,7 +99,10 @@ class PreferenceTrainer(Generic[AnyPair]):
             chosen, rejected = self._scores(pairs)
             margins = torch.tensor([p.margin for p in pairs], device=chosen.device)
             losses = bradley_terry(chosen, rejected, margins, label_smoothing=self._label_smoothing)
-            self._engine.backward(losses.sum() / batch_size)
+            objective = losses
+            if self._center_coef:
+                objective = losses + self._center_coef * (chosen + rejected).square()
+            self._engine.backward(objective.sum() / batch_size)
             gaps = (chosen - rejected).detach()
             sums += (
                 torch.stack([losses.detach().sum(), (gaps > 0).sum(), gaps.sum()]).double().cpu()

@@ -31,7 +31,15 @@ def run_reward(context: StageContext, stage: RewardStage, field: str) -> None:
     scores = PairScores(context, engine)
     encoded = encode_preferences(pairs, begun.tokenizer, stage.max_length)
     held_out_encoded = encode_preferences(held_out, begun.tokenizer, stage.max_length)
-    trainer = PreferenceTrainer(context, stage, engine, scores, encoded, held_out_encoded)
+    trainer = PreferenceTrainer(
+        context,
+        stage,
+        engine,
+        scores,
+        encoded,
+        held_out_encoded,
+        center_coef=stage.center_coef,
+    )
     run_steps(context, trainer)
     bias = -mean_score(context, scores, (held_out_encoded or encoded)[:CENTRING_PAIRS])
     state = engine.full_state()

@@ -14,8 +14,11 @@ from rlhf_service.models.heads import RewardModel
 from rlhf_service.models.tokenizer import train_tokenizer
 from rlhf_service.records import FinishReason, Prompt, Rollout
 from rlhf_service.reward.build import build_reward
+from rlhf_service.spec.learner import OptimizerSpec
 from rlhf_service.spec.model import FolderModel, ScratchModel, StageModel
 from rlhf_service.spec.reward import RewardModelReward
+from rlhf_service.stages.preference import PreferenceTrainer
+from rlhf_service.testing import PlainEngine
 
 CONTEXT = 24
 CARD = ModelCard(job="j", name="n", stage="reward", stages=("reward",), seed=0)
@@ -95,3 +98,35 @@ def test_a_causal_lm_gives_no_random_score(causal, tokenizer, tmp_path):
     export_model(tmp_path / "policy", causal, causal.state_dict(), tokenizer, CARD)
     with pytest.raises(ModelError, match="is no reward model"):
         scores(tmp_path / "policy", [rollout("a", " film")])
+
+
+class TwoScores(torch.nn.Module):
+    """Gives every chosen answer one score and every rejected answer another."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores = torch.nn.Parameter(torch.tensor([2.0, 1.0]))
+
+    def of(self, pairs):
+        return self.scores[0].expand(len(pairs)), self.scores[1].expand(len(pairs))
+
+
+@pytest.mark.parametrize("coef", [0.0, 0.5])
+def test_the_centring_term_draws_the_sum_of_a_pair_to_zero(
+    pipeline_spec, make_context, tmp_path, coef
+):
+    stage = pipeline_spec.stages[1].model_copy(update={"center_coef": coef})
+    pairs = encode_preferences(
+        [PreferenceRow("", "good", "bad")] * 8, train_tokenizer(["good bad"], 300), 8
+    )
+    network = TwoScores()
+    engine = PlainEngine(network, OptimizerSpec(learning_rate=0.05))
+    trainer = PreferenceTrainer(
+        make_context(pipeline_spec, tmp_path), stage, engine, network.of, pairs, [], 0.0, coef
+    )
+    for step in range(1, 101):
+        report = trainer.step(step)
+    chosen, rejected = network.scores.tolist()
+    assert chosen - rejected > 0.9 and report.accuracy == 1
+    # Without the term the gradient of a pair is antisymmetric: the sum stays what it was.
+    assert chosen + rejected == pytest.approx(0.0 if coef else 3.0, abs=0.05)
