@@ -33,7 +33,7 @@ BAD = [
         "stages[0].batchsize",
         "did you mean 'batch_size'",
     ),
-    ("unknown stage type", stage(type="dpo"), 422, "stages[0]", "pretrain"),
+    ("unknown stage type", stage(type="distil"), 422, "stages[0]", "pretrain"),
     ("no data", stage(data=None), 422, "stages[0].data", "valid"),
     (
         "batch does not divide",

@@ -281,6 +281,7 @@ def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
         ),
         engine=PullingEngine(engine_of(networks), channel),
         reward=FunctionReward(share),
+        metrics={},
         learner=learner,
         weights=channel,
         group=SoloGroup(),
