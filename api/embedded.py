@@ -29,7 +29,6 @@ from api.settings import Settings
 from cluster.local import LocalCluster, die_with_parent, free_ports
 from rlhf_service.client import ApiError
 from rlhf_service.errors import RlhfError
-from rlhf_service.recipes.catalogue import RECIPES
 from rlhf_service.storage import write_private
 
 START_SECONDS = 60
@@ -196,22 +195,23 @@ def demo(arguments: argparse.Namespace) -> int:
     """Run the whole recipe once and judge it."""
     from rlhf_service.cli.recipe import run_demo
 
-    folder = arguments.folder / "demo"
-    with Embedded(folder, arguments.port, ()) as service:
-        data = service.folder / "storage" / "data"
-        with tended(service):
-            return run_demo(service.url, service.api_key, data, arguments.seed)
+    with for_recipes(arguments, "demo") as (service, data):
+        return run_demo(service.url, service.api_key, data, arguments.seed)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one of the recipes and say whether the held-out reward rose."""
     from rlhf_service.cli.recipe import run_named
 
-    folder = arguments.folder / "recipes"
-    with Embedded(folder, arguments.port, ()) as service:
-        data = service.folder / "storage" / "data"
-        with tended(service):
-            return run_named(service.url, service.api_key, data, arguments.recipe, arguments.seed)
+    with for_recipes(arguments, "recipes") as (service, data):
+        return run_named(service.url, service.api_key, data, arguments.recipe, arguments.seed)
+
+
+@contextmanager
+def for_recipes(arguments: argparse.Namespace, name: str) -> Iterator[tuple[Embedded, Path]]:
+    """A service of its own in state folder `name`, tended, and the folder for recipes' data."""
+    with Embedded(arguments.folder / name, arguments.port, ()) as service, tended(service):
+        yield service, service.folder / "storage" / "data"
 
 
 @contextmanager
@@ -244,6 +244,9 @@ def tended(service: Embedded) -> Iterator[None]:
 
 
 def main() -> int:
+    # Not at the top: this module is the control plane's too, which needs no recipes.
+    from rlhf_service.recipes.catalogue import RECIPES
+
     parser = argparse.ArgumentParser(prog="rlhf", description="The service on this machine.")
     commands = parser.add_subparsers(required=True)
     for name, act, help_text in (

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, quantiles, stdev
 
+from rlhf_service.drawing import Answered, teaches
 from rlhf_service.events import PreflightCompleted
 from rlhf_service.ports import RewardFunction
 from rlhf_service.records import FinishReason, Rollout, Score, ScoreFailure, ScoreOutcome
@@ -118,14 +119,12 @@ def mean_score(outcomes: Sequence[ScoreOutcome]) -> float | None:
 
 def equal_share(rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome]) -> float | None:
     """Share of prompts with several scored responses whose scores are all the same."""
-    groups: dict[int, list[float]] = {}
+    groups: dict[int, Answered] = {}
     for rollout, outcome in zip(rollouts, outcomes, strict=True):
         if isinstance(outcome, Score):
-            groups.setdefault(rollout.prompt.position, []).append(outcome.value)
-    several = [values for values in groups.values() if len(values) > 1]
-    if not several:
-        return None
-    return fmean(float(min(values) == max(values)) for values in several)
+            groups.setdefault(rollout.prompt.position, []).append((rollout, outcome))
+    several = [group for group in groups.values() if len(group) > 1]
+    return fmean(not teaches(group) for group in several) if several else None
 
 
 def warnings_of(found: PreflightCompleted) -> list[str]:

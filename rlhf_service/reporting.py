@@ -11,6 +11,7 @@ import torch
 from rlhf_service.algorithms.advantages import ExplainedVariance
 from rlhf_service.algorithms.kl import kl_estimate
 from rlhf_service.algorithms.masking import Moments
+from rlhf_service.algorithms.repetition import repeated_share
 from rlhf_service.algorithms.rewards import discounted_return
 from rlhf_service.batch import ExperienceBatch, Recall, UpdateStats
 from rlhf_service.credit import Assigned, global_moments
@@ -125,12 +126,7 @@ def correlation(
 
 def repeated_trigrams(rollouts: Sequence[Rollout]) -> torch.Tensor:
     """[B] share of each response's token trigrams that stand earlier in it too."""
-    shares = []
-    for rollout in rollouts:
-        ids = rollout.token_ids
-        trigrams = list(zip(ids, ids[1:], ids[2:], strict=False))
-        shares.append(1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0)
-    return torch.tensor(shares)
+    return torch.tensor([repeated_share(rollout.token_ids, 3) for rollout in rollouts])
 
 
 def mean_components(outcomes: Sequence[ScoreOutcome], group: Group) -> dict[str, float]:

@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse
 
 from api.deps import JobId, ServicesDep, SignedIn
 from rlhf_service.report.collect import JobReport
+from rlhf_service.report.policy import CONTENT_SECURITY_POLICY
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["reports"], dependencies=[SignedIn])
 
@@ -22,5 +23,5 @@ async def get_report_page(job_id: JobId, parts: ServicesDep) -> HTMLResponse:
     """The same as one page that needs nothing else, charts and samples in it."""
     page = await parts.reports.page(job_id)
     # The page says the same in itself, for when it is opened from a file.
-    policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    policy = f"{CONTENT_SECURITY_POLICY}; sandbox"
     return HTMLResponse(page, headers={"Content-Security-Policy": policy})

@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from api.service.cluster import Cluster
 from rlhf_service.data.check import check_data
 from rlhf_service.errors import DataError, LauncherError, ModelError, SpecError
@@ -16,6 +14,7 @@ from rlhf_service.launching import Capacity
 from rlhf_service.models.check import check_model_folders
 from rlhf_service.reward.operator import Operator, check_judges
 from rlhf_service.spec import DataSpec, FolderModel, JobSpec, ScratchModel
+from rlhf_service.spec.walk import sections
 
 
 async def check_submission(spec: JobSpec, roots: Sequence[Path], cluster: Cluster) -> str:
@@ -40,7 +39,7 @@ def check_files(spec: JobSpec, roots: Sequence[Path]) -> None:
 def check_paths(spec: JobSpec, roots: Sequence[Path]) -> None:
     """Whether a path exists outside `roots` is not told. Raises DataError or ModelError."""
     allowed = [os.path.realpath(root) for root in roots]
-    for field, path, kind in paths_of(spec, ""):
+    for field, path, kind in paths_of(spec):
         if not os.path.isabs(path):
             raise kind(f"{path!r} is not absolute; write the whole path", field)
         real = Path(os.path.realpath(path))
@@ -52,25 +51,15 @@ def check_paths(spec: JobSpec, roots: Sequence[Path]) -> None:
             )
 
 
-def paths_of(
-    value: object, field: str
-) -> Iterator[tuple[str, str, type[DataError] | type[ModelError]]]:
+def paths_of(spec: JobSpec) -> Iterator[tuple[str, str, type[DataError] | type[ModelError]]]:
     """Every file or folder that a specification names: dotted field, path, its error."""
-    if isinstance(value, DataSpec):
-        yield f"{field}.path", value.path, DataError
-    elif isinstance(value, FolderModel):
-        yield f"{field}.path", value.path, ModelError
-    elif isinstance(value, ScratchModel) and value.tokenizer is not None:
-        yield f"{field}.tokenizer", value.tokenizer, ModelError
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from paths_of(getattr(value, name), f"{field}.{name}" if field else name)
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from paths_of(item, f"{field}[{index}]")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from paths_of(item, f"{field}.{key}")
+    for field, section in sections(spec):
+        if isinstance(section, DataSpec):
+            yield f"{field}.path", section.path, DataError
+        elif isinstance(section, FolderModel):
+            yield f"{field}.path", section.path, ModelError
+        elif isinstance(section, ScratchModel) and section.tokenizer is not None:
+            yield f"{field}.tokenizer", section.tokenizer, ModelError
 
 
 def demand(spec: JobSpec) -> Capacity:

@@ -9,22 +9,10 @@ from api.store.database import Database
 from api.store.events import events_after, stored_event
 from api.store.jobs import find_job
 from rlhf_service.events import StoredEvent
-from rlhf_service.report.collect import JobReport, collect
+from rlhf_service.report.collect import KINDS, JobReport, collect
 
 PART = 1000
 """Events read at a time."""
-
-KINDS = (
-    "status",
-    "stage_started",
-    "stage_completed",
-    "step",
-    "evaluation",
-    "evaluation_compared",
-    "preflight",
-    "alarm",
-    "prompt_quarantined",
-)
 
 
 class Reports:

@@ -84,6 +84,23 @@ class JobReport(Section):
     stages: list[StageReport]
 
 
+KINDS = tuple(
+    str(event.model_fields["type"].default)
+    for event in (
+        StatusChanged,
+        StageStarted,
+        StageCompleted,
+        StepCompleted,
+        EvaluationCompleted,
+        EvaluationCompared,
+        PreflightCompleted,
+        AlarmRaised,
+        PromptQuarantined,
+    )
+)
+"""Types of the events that a report is made of."""
+
+
 def collect(job: str, spec: dict[str, Any], events: Iterable[StoredEvent]) -> JobReport:
     """The report of `job` from its whole log, in order."""
     stages: dict[str, StageLog] = {}

@@ -10,9 +10,7 @@ from markupsafe import Markup
 
 from rlhf_service.report.charts import charts_of
 from rlhf_service.report.collect import JobReport
-
-CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""The page needs nothing from anywhere, and what models wrote must not run."""
+from rlhf_service.report.policy import CONTENT_SECURITY_POLICY
 
 
 def page(report: JobReport) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rlhf_service.ports import RewardFunction
 from rlhf_service.records import Rollout, Score, ScoreFailure, ScoreOutcome
-
-PLACE = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
+from rlhf_service.template import fill, item_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +41,17 @@ def render(template: str, rollout: Rollout) -> str:
     that the row lacks or that is null there, or a name that is neither.
     """
 
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
+    def value(name: str) -> str:
         if name == "sample.output_text":
             return rollout.text
-        space, _, column = name.partition(".")
-        if space != "item" or not column:
+        column = item_column(name)
+        if column is None:
             raise LookupError(
                 f"{{{{{name}}}}} is neither {{{{sample.output_text}}}} nor {{{{item.<column>}}}}"
             )
         return column_of(rollout.prompt.item, column)
 
-    return PLACE.sub(value, template)
+    return fill(template, value)
 
 
 def column_of(item: Mapping[str, object], column: str) -> str:

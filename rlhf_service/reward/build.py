@@ -17,7 +17,7 @@ from rlhf_service.reward.multi import Multi
 from rlhf_service.reward.outside import build_judge
 from rlhf_service.reward.reading import repetition, sentiment
 from rlhf_service.reward.regex import Regex
-from rlhf_service.reward.similarity import Chrf, TextSimilarity
+from rlhf_service.reward.similarity import chrf, text_similarity
 from rlhf_service.reward.string_check import StringCheck
 from rlhf_service.spec.graders import (
     ChrfReward,
@@ -58,9 +58,9 @@ def _build(spec: RewardSpec, folders: Mapping[str, Path], device: str) -> Reward
         case LengthReward():
             return Length(spec)
         case TextSimilarityReward():
-            return TextSimilarity.of(spec)
+            return text_similarity(spec)
         case ChrfReward():
-            return Chrf.of(spec)
+            return chrf(spec)
         case ExactMatchReward():
             return Answer(spec, exact_match)
         case TokenF1Reward():

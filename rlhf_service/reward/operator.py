@@ -14,17 +14,17 @@ Read by the control plane, which refuses at submission, and again by the process
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import cast
 
 from pydantic import BaseModel
 
 from rlhf_service.errors import SpecError
 from rlhf_service.reward.remote.address import AddressRefused, check_url
 from rlhf_service.spec.judges import HttpReward, Judge, PythonReward, ScoreModelReward
+from rlhf_service.spec.walk import sections
 
 
 class PythonMode(StrEnum):
@@ -99,7 +99,9 @@ def check_judges(spec: BaseModel, request_timeout: float, operator: Operator) ->
 
     Names are not resolved here: the process that calls does it, at the time of each call.
     """
-    for where, judge in judges_of(spec, ""):
+    for where, judge in sections(spec):
+        if not isinstance(judge, Judge):
+            continue
         try:
             check_judge(judge, operator)
         except SpecError as refused:
@@ -153,18 +155,3 @@ def checked_secret(name: str, host: str, operator: Operator, at: str) -> None:
         operator.check_secret(name, host)
     except SpecError as refused:
         raise SpecError(refused.message, at) from None
-
-
-def judges_of(value: object, where: str) -> Iterator[tuple[str, Judge]]:
-    """Every reward that leaves its process, with its dotted field."""
-    if isinstance(value, HttpReward | ScoreModelReward | PythonReward):
-        yield where, value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from judges_of(getattr(value, name), f"{where}.{name}" if where else name)
-    elif isinstance(value, tuple | list):
-        for index, item in enumerate(value):
-            yield from judges_of(item, f"{where}[{index}]")
-    elif isinstance(value, dict):
-        for key, item in cast(dict[object, object], value).items():
-            yield from judges_of(item, f"{where}.{key}")

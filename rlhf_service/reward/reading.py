@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rlhf_service.algorithms.repetition import repeated_share
 from rlhf_service.records import Rollout, Score, ScoreOutcome
 from rlhf_service.reward.base import render
 from rlhf_service.spec.graders import RepetitionReward, SentimentReward
@@ -35,11 +36,4 @@ def sentiment(spec: SentimentReward) -> Reading:
 
 
 def repetition(spec: RepetitionReward) -> Reading:
-    return Reading(spec.name, spec.input, lambda text: -repeated_share(text, spec.ngram))
-
-
-def repeated_share(text: str, ngram: int) -> float:
-    """Share of the word n-grams that occurred before; 0 in a text of fewer words than that."""
-    words = text.split()
-    grams = [tuple(words[i : i + ngram]) for i in range(len(words) - ngram + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    return Reading(spec.name, spec.input, lambda text: -repeated_share(text.split(), spec.ngram))

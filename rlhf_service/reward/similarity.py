@@ -14,45 +14,42 @@ Similarity = Callable[[str, str], float]
 
 
 @dataclass(frozen=True, slots=True)
-class TextSimilarity:
-    """Scores by TextSimilarityReward."""
+class Comparison:
+    """Scores one rendered template by its nearness to another."""
 
-    spec: TextSimilarityReward
+    name: str
+    input: str
+    reference: str
     similarity: Similarity
-
-    @classmethod
-    def of(cls, spec: TextSimilarityReward) -> TextSimilarity:
-        return cls(spec, build_similarity(spec.evaluation_metric))
+    pass_threshold: float | None = None
+    """When given, whether the score reaches it is a component too."""
 
     def score(self, rollouts: Sequence[Rollout]) -> list[ScoreOutcome]:
         return [self._score(rollout) for rollout in rollouts]
 
     def _score(self, rollout: Rollout) -> Score:
-        spec = self.spec
-        value = self.similarity(render(spec.input, rollout), render(spec.reference, rollout))
-        components = {spec.name: value}
-        if spec.pass_threshold is not None:
-            components[f"{spec.name}_passed"] = float(value >= spec.pass_threshold)
+        value = self.similarity(render(self.input, rollout), render(self.reference, rollout))
+        components = {self.name: value}
+        if self.pass_threshold is not None:
+            components[f"{self.name}_passed"] = float(value >= self.pass_threshold)
         return Score(value=value, components=components)
 
 
-@dataclass(frozen=True, slots=True)
-class Chrf:
-    """Scores by ChrfReward."""
+def text_similarity(spec: TextSimilarityReward) -> Comparison:
+    similarity = build_similarity(spec.evaluation_metric)
+    return Comparison(spec.name, spec.input, spec.reference, similarity, spec.pass_threshold)
 
-    spec: ChrfReward
-    similarity: Similarity
 
-    @classmethod
-    def of(cls, spec: ChrfReward) -> Chrf:
-        return cls(spec, chrf(spec.word_order))
+def chrf(spec: ChrfReward) -> Comparison:
+    """sacrebleu's sentence chrF."""
+    from sacrebleu.metrics.chrf import CHRF
 
-    def score(self, rollouts: Sequence[Rollout]) -> list[ScoreOutcome]:
-        values = [
-            self.similarity(render(self.spec.input, r), render(self.spec.reference, r))
-            for r in rollouts
-        ]
-        return [Score(value=value, components={self.spec.name: value}) for value in values]
+    metric = CHRF(word_order=spec.word_order)
+
+    def similarity(text: str, reference: str) -> float:
+        return float(metric.sentence_score(text, [reference]).score) / 100
+
+    return Comparison(spec.name, spec.input, spec.reference, similarity)
 
 
 def build_similarity(metric: SimilarityMetric) -> Similarity:
@@ -67,13 +64,6 @@ def bleu() -> Similarity:
     from sacrebleu.metrics.bleu import BLEU
 
     metric = BLEU(effective_order=True)
-    return lambda text, reference: metric.sentence_score(text, [reference]).score / 100
-
-
-def chrf(word_order: int = 0) -> Similarity:
-    from sacrebleu.metrics.chrf import CHRF
-
-    metric = CHRF(word_order=word_order)
     return lambda text, reference: metric.sentence_score(text, [reference]).score / 100
 
 

@@ -22,8 +22,7 @@ from rlhf_service.spec.graders import (
 )
 from rlhf_service.spec.judges import Judge, ScoreModelReward
 from rlhf_service.spec.model import FolderModel, StageModel
-
-ITEM_COLUMN = re.compile(r"\{\{\s*item\.([^{}]+?)\s*\}\}")
+from rlhf_service.template import columns_of
 
 
 class RewardModelReward(Section):
@@ -107,7 +106,7 @@ class EnsembleReward(Section):
     """How much disagreement costs; `mean_minus_std` only."""
 
 
-SingleReward = Annotated[
+AnySingle = (
     RewardModelReward
     | EnsembleReward
     | StringCheckReward
@@ -119,9 +118,9 @@ SingleReward = Annotated[
     | RepetitionReward
     | RegexReward
     | LengthReward
-    | Judge,
-    Field(discriminator="type"),
-]
+    | Judge
+)
+SingleReward = Annotated[AnySingle, Field(discriminator="type")]
 
 
 class MultiReward(Section):
@@ -176,23 +175,7 @@ class BlendReward(Section):
         return weights
 
 
-RewardSpec = Annotated[
-    RewardModelReward
-    | EnsembleReward
-    | StringCheckReward
-    | TextSimilarityReward
-    | ChrfReward
-    | ExactMatchReward
-    | TokenF1Reward
-    | SentimentReward
-    | RepetitionReward
-    | RegexReward
-    | LengthReward
-    | Judge
-    | BlendReward
-    | MultiReward,
-    Field(discriminator="type"),
-]
+RewardSpec = Annotated[AnySingle | BlendReward | MultiReward, Field(discriminator="type")]
 
 
 def parts_of(reward: RewardSpec, field: str) -> Iterator[tuple[str, SingleReward]]:
@@ -223,11 +206,11 @@ def columns_in(reward: RewardSpec, field: str) -> Iterator[tuple[str, str]]:
         for name in ("input", "reference"):
             template = getattr(part, name, "")
             if isinstance(template, str):
-                for column in ITEM_COLUMN.findall(template):
+                for column in columns_of(template):
                     yield f"{at}.{name}", column
         if isinstance(part, ScoreModelReward):
             for number, message in enumerate(part.input):
-                for column in ITEM_COLUMN.findall(message.content):
+                for column in columns_of(message.content):
                     yield f"{at}.input[{number}].content", column
         if isinstance(part, ExactMatchReward | TokenF1Reward):
             yield f"{at}.answers", part.answers

@@ -28,6 +28,9 @@ VALIDATION_EVERY = 20
 class LanguageTrainer:
     """Trains a causal LM on rows whose loss mask says which tokens are predicted."""
 
+    over: str | None = None
+    unwell: str | None = None
+
     def __init__(
         self,
         context: StageContext,
@@ -41,14 +44,6 @@ class LanguageTrainer:
         self._rows, self._held_out = rows, held_out
         self._plan = RowPlan(len(rows), stage.batch_size, context.spec.seed)
         self.validation_loss: float | None = None
-
-    @property
-    def over(self) -> None:
-        return None
-
-    @property
-    def unwell(self) -> None:
-        return None
 
     def begin(self) -> None:
         return None

@@ -219,7 +219,7 @@ class PpoTrainer:
         publish(self._run, self._state.policy_version)
 
     def _keep_evidence(self, step: int, failed: Sequence[tuple[Rollout, ScoreFailure]]) -> None:
-        if self._context.group.rank == 0:
+        if failed and self._context.group.rank == 0:
             stage = self._run.stage
             found = (Evidence.of(self.name, step, stage.reward, r, f) for r, f in failed)
             keep(self._context.folder.quarantine, found, stage.on_failure.evidence)

@@ -58,6 +58,9 @@ def microbatches(context: StageContext, pairs: Sequence[AnyPair]) -> list[list[A
 class PreferenceTrainer(Generic[AnyPair]):
     """Widens the gap between the scores of chosen and rejected answers."""
 
+    over: str | None = None
+    unwell: str | None = None
+
     def __init__(
         self,
         context: StageContext,
@@ -75,14 +78,6 @@ class PreferenceTrainer(Generic[AnyPair]):
         self._label_smoothing, self._center_coef = label_smoothing, center_coef
         self._plan = RowPlan(len(pairs), stage.batch_size, context.spec.seed)
         self.validation_accuracy: float | None = None
-
-    @property
-    def over(self) -> None:
-        return None
-
-    @property
-    def unwell(self) -> None:
-        return None
 
     def begin(self) -> None:
         return None

@@ -18,9 +18,7 @@ def test_models_inside_rewards_of_rewards_are_confined_too(pipeline_spec):
         "calculate_output": "one + several",
     }
     plain["stages"][-1]["evaluation"]["metrics"] = [{"type": "reward_model", "model": folder}]
-    found = [
-        field for field, path, _ in paths_of(JobSpec.model_validate(plain), "") if path == "/etc"
-    ]
+    found = [field for field, path, _ in paths_of(JobSpec.model_validate(plain)) if path == "/etc"]
     assert found == [
         "stages[2].reward.graders.one.model.path",
         "stages[2].reward.graders.several.models[0].path",

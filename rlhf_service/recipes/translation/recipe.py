@@ -2,70 +2,46 @@
 
 from __future__ import annotations
 
-from rlhf_service.recipes.small import LEARNER, RESOURCES, small_llama
-from rlhf_service.recipes.translation.data import TranslationData
-from rlhf_service.spec import (
-    CheckpointSpec,
-    DataSpec,
-    EvaluationSpec,
-    JobSpec,
-    KlSpec,
-    OptimizerSpec,
-    PpoSpec,
-    PpoStage,
-    SamplingSpec,
-    SftStage,
-)
+from rlhf_service.recipes.answers import AnswerData
+from rlhf_service.recipes.small import against, baseline, small_job, small_llama
+from rlhf_service.spec import DataSpec, EvaluationSpec, JobSpec
 from rlhf_service.spec.graders import ChrfReward, TextSimilarityReward
 from rlhf_service.spec.reward import MultiReward
 
 CONTEXT = 64
 CHRF = ChrfReward()
 BLEU = TextSimilarityReward(name="bleu", evaluation_metric="bleu")
+# Against chrF alone the policy gives up BLEU for more characters.
+CHRF_AND_BLEU = MultiReward(
+    name="chrf_and_bleu",
+    graders={"chrf": CHRF, "bleu": BLEU},
+    calculate_output="(chrf + bleu) / 2",
+)
 
 
-def translation_spec(data: TranslationData, seed: int) -> JobSpec:
+def translation_spec(data: AnswerData, seed: int) -> JobSpec:
     """The whole job on prepared data."""
-    return JobSpec(
-        name="translation",
-        labels={"recipe": "translation"},
-        seed=seed,
-        model=small_llama(CONTEXT, vocab_size=2000),
-        stages=(
-            SftStage(
-                data=DataSpec(path=str(data.sft)),
-                validation=DataSpec(path=str(data.sft_held_out), limit=256),
-                steps=280,
-                batch_size=128,
-                max_length=48,
-                optimizer=OptimizerSpec(
-                    learning_rate=3e-3, schedule="cosine", warmup_steps=20, weight_decay=0.1
-                ),
-            ),
-            PpoStage(
-                type="grpo",
-                prompts=DataSpec(path=str(data.prompts)),
-                # Against chrF alone the policy gives up BLEU for more characters.
-                reward=MultiReward(
-                    name="chrf_and_bleu",
-                    graders={"chrf": CHRF, "bleu": BLEU},
-                    calculate_output="(chrf + bleu) / 2",
-                ),
-                steps=80,
-                prompts_per_step=16,
-                samples_per_prompt=8,
-                max_prompt_length=40,
-                sampling=SamplingSpec(max_new_tokens=24),
-                ppo=PpoSpec(epochs=1, minibatches=2, kl=KlSpec(coef=0.01)),
-                optimizer=OptimizerSpec(learning_rate=3e-4, warmup_steps=4, schedule="linear"),
-                evaluation=EvaluationSpec(
-                    prompts=DataSpec(path=str(data.prompts_held_out)),
-                    num_prompts=600,
-                    metrics=(CHRF, BLEU),
-                ),
-            ),
-        ),
-        learner=LEARNER,
-        resources=RESOURCES,
-        checkpoint=CheckpointSpec(every=100),
+    evaluation = EvaluationSpec(
+        prompts=DataSpec(path=str(data.prompts_held_out)), num_prompts=600, metrics=(CHRF, BLEU)
     )
+    stages = (
+        baseline(
+            data,
+            steps=280,
+            batch_size=128,
+            max_length=48,
+            learning_rate=3e-3,
+            validation_rows=256,
+        ),
+        against(
+            CHRF_AND_BLEU,
+            data,
+            evaluation,
+            steps=80,
+            prompts_per_step=16,
+            max_prompt_length=40,
+            max_new_tokens=24,
+            learning_rate=3e-4,
+        ),
+    )
+    return small_job("translation", seed, small_llama(CONTEXT, vocab_size=2000), stages)
