@@ -102,10 +102,10 @@ KINDS = tuple(
 
 
 def collect(job: str, spec: dict[str, Any], events: Iterable[StoredEvent]) -> JobReport:
-    """The report of `job` from its whole log, in order."""
+    """The report of `job` from its whole log. What a newer attempt says counts, whenever it came."""
     stages: dict[str, StageLog] = {}
     status, message = "", ""
-    for stored in events:
+    for stored in sorted(events, key=lambda stored: (stored.attempt, stored.seq)):
         event = stored.event
         if isinstance(event, StatusChanged):
             status, message = event.status, event.message

@@ -136,6 +136,14 @@ def test_of_what_is_told_twice_the_newest_counts(report):
     assert JobReport.model_validate_json(report.model_dump_json()) == report
 
 
+def test_late_news_of_an_older_attempt_does_not_undo_a_newer_one():
+    events = stored([LOG[1], supervised(1, 3.0), supervised(2, 2.0), supervised(2, 9.9)])
+    attempts = [1, 1, 2, 1]
+    log = [e.model_copy(update={"attempt": a}) for e, a in zip(events, attempts, strict=True)]
+    [sft] = collect("job-1", SPEC, log).stages
+    assert sft.series["loss"].values == [3.0, 2.0]
+
+
 class Tags(HTMLParser):
     """Elements and attributes of a page."""
 
