@@ -80,7 +80,9 @@ def measure(
     scores = tuple(score for _, _, score in sorted(chain.from_iterable(everyone), key=place))
     values = [score for score in scores if score is not None]
     if not values:
-        raise RewardFailed(f"no held-out response could be scored by {name!r}; mend it and resume")
+        raise RewardFailed(
+            f"no held-out response could be scored by {name!r}; mend the reward and resume"
+        )
     mean, error = mean_and_error(values)
     return Measured(name=name, mean=mean, standard_error=error, n=len(values), scores=scores)
 

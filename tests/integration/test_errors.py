@@ -30,8 +30,14 @@ def overlong(spec):
 
 
 def unscorable(spec):
+    """No response has a score: the formula divides by zero."""
+    reward = {
+        "type": "multi",
+        "graders": {"any": {"type": "regex", "pattern": "."}},
+        "calculate_output": "1 / (any - any)",
+    }
     ppo = spec["stages"][2]
-    ppo |= {"reward": {"type": "string_check", "reference": "{{item.answer}}"}, "critic": None}
+    ppo |= {"reward": reward, "critic": None}
     spec["stages"] = [ppo]
 
 
@@ -64,6 +70,13 @@ REFUSED = [
     ),
     (lambda s: s["stages"][0]["data"].update(path="/etc/passwd"), 400, "stages[0].data.path"),
     (lambda s: s.update(model={"type": "folder", "path": "/tmp"}), 400, "model.path"),
+    (
+        lambda s: s["stages"][2].update(
+            reward={"type": "string_check", "reference": "{{item.answer}}"}
+        ),
+        400,
+        "stages[2].reward.reference",
+    ),
     (
         lambda s: s["resources"]["learner"].update(num_workers=4, cpus_per_worker=64),
         400,
