@@ -60,6 +60,10 @@ class JobFolder:
     def stage_model(self, name: str) -> Path:
         return self.stage(name) / "model"
 
+    def adapter(self, name: str) -> Path:
+        """A stage's low-rank adapter in PEFT's format, when it trained one."""
+        return self.stage(name) / "adapter"
+
     @property
     def model(self) -> Path:
         """The last stage's model: what the job is for."""

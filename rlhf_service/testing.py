@@ -9,6 +9,7 @@ import torch
 
 from rlhf_service.errors import WeightsUnavailable
 from rlhf_service.events import Event
+from rlhf_service.models.adapter import learnt_names
 from rlhf_service.ports import RewardFunction, RolloutEngine, WeightChannel, WeightSnapshot
 from rlhf_service.records import Rollout, Score, ScoreOutcome
 from rlhf_service.spec.learner import OptimizerSpec
@@ -91,9 +92,10 @@ class PlainEngine:
 
     def __init__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> None:
         self.module = module
+        self._learnt = learnt_names(module)
         self._max_norm = optimizer.max_grad_norm
         self._adam = torch.optim.AdamW(
-            module.parameters(),
+            [p for p in module.parameters() if p.requires_grad],
             lr=optimizer.learning_rate,
             betas=optimizer.betas,
             eps=optimizer.eps,
@@ -112,7 +114,8 @@ class PlainEngine:
         return float(norm)
 
     def full_state(self) -> dict[str, torch.Tensor]:
-        return {name: tensor.detach() for name, tensor in self.module.state_dict().items()}
+        state = self.module.state_dict().items()
+        return {k: v.detach() for k, v in state if self._learnt is None or k in self._learnt}
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from rlhf_service.spec.learner import OptimizerSpec
+
+Network = Callable[..., Any]
+"""A causal LM's forward pass."""
 
 
 class Engine(Protocol):
@@ -31,7 +35,10 @@ class Engine(Protocol):
         ...
 
     def full_state(self) -> dict[str, torch.Tensor] | None:
-        """The whole state dict on rank 0, None elsewhere. Collective. Valid until the next step."""
+        """The whole state dict on rank 0, None elsewhere. Collective. Valid until the next step.
+
+        Of a network that is partly frozen, only what learns.
+        """
         ...
 
     def save(self, folder: Path) -> None:

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from rlhf_service.errors import StorageError
 from rlhf_service.learner.zero import clips_itself, deepspeed_config
+from rlhf_service.models.adapter import learnt_names
 from rlhf_service.spec.learner import LearnerSpec, OptimizerSpec
 
 TAG = "state"
@@ -24,6 +25,7 @@ class DeepSpeedEngine:
         self, module: torch.nn.Module, optimizer: OptimizerSpec, learner: LearnerSpec
     ) -> None:
         trained = [p for p in module.parameters() if p.requires_grad]
+        self._learnt = learnt_names(module)
         adam = torch.optim.AdamW(
             trained,
             lr=optimizer.learning_rate,
@@ -60,29 +62,41 @@ class DeepSpeedEngine:
         return float(norm)
 
     def full_state(self) -> dict[str, torch.Tensor] | None:
-        module = self._engine.module
+        module, learnt = self._engine.module, self._learnt
+        wanted = [p for p in module.parameters() if learnt is None or p.requires_grad]
         whole = (
-            deepspeed.zero.GatheredParameters(list(module.parameters()), modifier_rank=None)
+            deepspeed.zero.GatheredParameters(wanted, modifier_rank=None)
             if self._zero3
             else contextlib.nullcontext()
         )
         with whole:
             if dist.get_rank() != 0:
                 return None
-            state = {name: tensor.detach() for name, tensor in module.state_dict().items()}
+            state = {
+                name: tensor.detach()
+                for name, tensor in module.state_dict().items()
+                if learnt is None or name in learnt
+            }
             # Gathered parameters vanish with the context.
             return {k: v.clone() for k, v in state.items()} if self._zero3 else state
 
     def save(self, folder: Path) -> None:
         try:
-            self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
+            self._engine.save_checkpoint(
+                str(folder),
+                tag=TAG,
+                save_latest=False,
+                exclude_frozen_parameters=self._learnt is not None,
+            )
         except (OSError, RuntimeError) as fault:
             raise StorageError(
                 f"checkpoint {folder} could not be written: {fault}; free some space and resume"
             ) from fault
 
     def load(self, folder: Path) -> None:
-        path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
+        path, _ = self._engine.load_checkpoint(
+            str(folder), tag=TAG, load_module_strict=self._learnt is None
+        )
         if path is None:
             raise StorageError(
                 f"checkpoint {folder} has no state for this engine; delete the folder"

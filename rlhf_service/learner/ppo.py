@@ -17,7 +17,7 @@ from rlhf_service.algorithms.logprobs import token_logprobs_and_entropy
 from rlhf_service.annealing import entropy_coef_at
 from rlhf_service.batch import Credit, ExperienceBatch, Recall, UpdateStats
 from rlhf_service.errors import NonFiniteLoss
-from rlhf_service.learner.base import Engine
+from rlhf_service.learner.base import Engine, Network
 from rlhf_service.learner.critic import Critic
 from rlhf_service.learner.inputs import NetworkInputs, network_inputs
 from rlhf_service.learner.schedule import learning_rate
@@ -33,8 +33,8 @@ class PpoLearner:
 
     policy: Engine
     critic: Critic
-    reference: torch.nn.Module
-    """The policy as the stage found it, frozen."""
+    reference: Network
+    """The policy as the stage found it, frozen: a copy, or the policy without its adapter."""
     stage: PpoStage
     learner: LearnerSpec
     group: Group
@@ -150,7 +150,7 @@ class PpoLearner:
         return torch.cat([loss.detach()[None], measured]).double().cpu()
 
     def _logprobs(
-        self, network: torch.nn.Module, inputs: NetworkInputs, temperature: float
+        self, network: Network, inputs: NetworkInputs, temperature: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = network(
             input_ids=inputs.input_ids,

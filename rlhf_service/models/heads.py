@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,9 +15,11 @@ from transformers import (
 )
 
 from rlhf_service.errors import ModelError
+from rlhf_service.models.adapter import adapt, merge
 from rlhf_service.models.check import CLASSIFIER
 from rlhf_service.models.export import ModelCard, export_model
 from rlhf_service.models.load import load_config, load_network
+from rlhf_service.spec.adapter import LoraSpec
 
 BIAS = "reward_bias"
 
@@ -40,6 +43,10 @@ class ValueModel(torch.nn.Module):
         """On the trunk of a causal LM's or a reward model's folder. Raises ModelError."""
         config = load_config(folder)
         return cls(load_network(AutoModel, folder, config, torch.float32, "decoder"))
+
+    def adapt(self, lora: LoraSpec, seed: int, base: Path) -> None:
+        """Freeze the trunk, read from `base`, under an adapter; the head learns in full."""
+        self.trunk = adapt(self.trunk, lora, seed, base)
 
     def forward(
         self,
@@ -103,6 +110,19 @@ class RewardModel(torch.nn.Module):
             AutoModelForSequenceClassification, folder, config, torch.float32, "reward model"
         )
         return cls(classifier, float(getattr(config, BIAS, 0.0)))
+
+    def adapt(self, lora: LoraSpec, seed: int, base: Path) -> None:
+        """Freeze the trunk, read from `base`, under an adapter; the head learns in full."""
+        self._set_trunk(adapt(self.classifier.base_model, lora, seed, base))
+
+    def merged(self, learnt: Mapping[str, torch.Tensor]) -> RewardModel:
+        """The plain model that an adapted one with the tensors `learnt` amounts to. It is used up."""
+        self.load_state_dict(dict(learnt), strict=False)
+        self._set_trunk(merge(self.classifier.base_model, {}))
+        return self
+
+    def _set_trunk(self, trunk: torch.nn.Module) -> None:
+        setattr(self.classifier, self.classifier.base_model_prefix, trunk)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """[B] scores of right-padded [B, T] sequences."""

@@ -7,16 +7,24 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from rlhf_service.models import lstm as lstm  # registers it
+from rlhf_service.models.adapter import base_of, load_adapted
+from rlhf_service.models.load import load_causal_lm
 from rlhf_service.models.tokenizer import load_tokenizer
 from rlhf_service.rollout.transformers import TransformersEngine
 
 
 def build_engine(model: Path, precision: str, device: str) -> TransformersEngine:
-    """An engine with unset weights: it serves once `load_weights` gave it a version."""
-    config = AutoConfig.from_pretrained(model, local_files_only=True)
+    """An engine with unset weights: it serves once `load_weights` gave it a version.
+
+    Of a folder that describes an adapter, only the adapter's weights are unset.
+    """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    network = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    base = base_of(model)
+    if base is not None:
+        network = load_adapted(load_causal_lm(base, dtype), model).to(dtype)
+    else:
+        config = AutoConfig.from_pretrained(model, local_files_only=True)
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype)
     if (model / "generation_config.json").exists():
         network.generation_config = GenerationConfig.from_pretrained(model, local_files_only=True)
     return TransformersEngine(network.to(device), load_tokenizer(model))

@@ -9,6 +9,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_service.errors import WeightsCorrupt, WeightsUnavailable
+from rlhf_service.models.adapter import learnt_names
 from rlhf_service.models.digest import digests
 from rlhf_service.models.lstm import LstmState
 from rlhf_service.ports import WeightSnapshot
@@ -27,6 +28,8 @@ class TransformersEngine:
         *,
         max_batch: int = 64,
     ) -> None:
+        # Under an adapter the rest came from its folder and never changes.
+        self._published = learnt_names(model)
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._eos = torch.tensor(sorted(eos_ids(model, tokenizer)), device=model.device)
@@ -36,9 +39,11 @@ class TransformersEngine:
     def load_weights(self, snapshot: WeightSnapshot) -> None:
         """Take over `snapshot`, after checking that what was loaded is what was published."""
         self.version = None  # half-loaded weights must never serve
-        self._model.load_state_dict(dict(snapshot.tensors))
-        held = digests(self._model.state_dict())
-        wrong = [name for name, digest in snapshot.digests.items() if held.get(name) != digest]
+        self._model.load_state_dict(dict(snapshot.tensors), strict=self._published is None)
+        state = self._model.state_dict()
+        names = self._published or state.keys()
+        held = digests({name: state[name] for name in names})
+        wrong = [name for name in names if held[name] != snapshot.digests.get(name)]
         if wrong:
             raise WeightsCorrupt(
                 f"version {snapshot.version}: {len(wrong)} tensors differ from the published "

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from rlhf_service.spec.base import Section
 from rlhf_service.spec.learner import LearnerSpec
-from rlhf_service.spec.model import ModelSpec, StageModel
+from rlhf_service.spec.model import ModelSpec, ScratchModel, StageModel
 from rlhf_service.spec.resources import ResourceSpec
 from rlhf_service.spec.reward import models_in
 from rlhf_service.spec.stages import PpoStage, RewardStage, StageSpec
@@ -110,6 +110,16 @@ class JobSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def adapters_have_a_base(self) -> JobSpec:
+        for index, stage in enumerate(self.stages):
+            if stage.adapter is not None and isinstance(self.start_of(stage), ScratchModel):
+                raise ValueError(
+                    f"stages[{index}].adapter: a network from scratch has nothing to adapt; leave it "
+                    "out, or start from a folder or an earlier stage"
+                )
+        return self
+
+    @model_validator(mode="after")
     def batches_divide_over_ranks(self) -> JobSpec:
         ranks = self.resources.learner.num_workers
         for index, stage in enumerate(self.stages):
@@ -129,6 +139,18 @@ class JobSpec(Section):
                     f"use a multiple of {ranks}"
                 )
         return self
+
+    def start_of(self, stage: StageSpec) -> ModelSpec:
+        """The stage's own model, else the last policy trained before it, else the job's."""
+        if stage.model is not None:
+            return stage.model
+        chosen = self.model
+        for earlier in self.stages:
+            if earlier.name == stage.name:
+                break
+            if not isinstance(earlier, RewardStage):
+                chosen = StageModel(stage=earlier.name)
+        return chosen
 
     @property
     def needs_pools(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from rlhf_service.spec.adapter import LoraSpec
 from rlhf_service.spec.advantage import GroupAdvantage, LeaveOneOutAdvantage
 from rlhf_service.spec.annealing import AnnealingSpec
 from rlhf_service.spec.base import Section
@@ -27,6 +28,9 @@ class SupervisedStage(Section):
 
     model: ModelSpec | None = None
     """Where the stage starts; the job's model, or the last policy trained, when absent."""
+
+    adapter: LoraSpec | None = None
+    """Train a low-rank adapter, merged into the weights at the end; every weight when null."""
 
     data: DataSpec
     """Training rows."""
@@ -134,6 +138,11 @@ class PpoStage(Section):
 
     model: ModelSpec | None = None
     """Policy, and its frozen reference; the job's model, or the last policy trained, when absent."""
+
+    adapter: LoraSpec | None = None
+    """Train a low-rank adapter of the policy, and of the critic if any; every weight when null. The
+    reference is then the policy without it, only the adapter's weights are published, and the model
+    the stage leaves has them merged."""
 
     critic: ModelSpec | None = None
     """Where the critic's trunk starts (a reward model's folder works too); the policy when absent.

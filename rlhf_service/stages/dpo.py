@@ -17,7 +17,7 @@ from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.finish import export_policy
 from rlhf_service.stages.loop import run_steps
 from rlhf_service.stages.preference import PreferenceTrainer, pairs_of
-from rlhf_service.stages.start import require_length, start
+from rlhf_service.stages.start import require_length, start, what_learns
 
 
 def run_dpo(context: StageContext, stage: DpoStage, field: str) -> None:
@@ -34,7 +34,7 @@ def run_dpo(context: StageContext, stage: DpoStage, field: str) -> None:
     pairs = reference.annotate(pairs, sorted(rows_visited(context, stage, len(pairs))))
     held_out = reference.annotate(held_out, range(len(held_out)))
 
-    engine = context.engines(begun.model, stage.optimizer)
+    engine = context.engines(what_learns(context, stage, begun), stage.optimizer)
     trainer = PreferenceTrainer(
         context,
         stage,

@@ -6,11 +6,16 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from transformers import PreTrainedModel
+
 from rlhf_service.learner.base import Engine
+from rlhf_service.models.adapter import adapt, merge
 from rlhf_service.models.export import ModelCard, export_model
+from rlhf_service.models.load import load_causal_lm
 from rlhf_service.spec.stages import StageSpec
 from rlhf_service.stages.context import StageContext
-from rlhf_service.stages.start import Start
+from rlhf_service.stages.start import Start, base_folder
 from rlhf_service.storage import write_atomically
 
 
@@ -18,20 +23,30 @@ def export_policy(
     context: StageContext,
     stage: StageSpec,
     engine: Engine,
-    start: Start,
+    begun: Start,
     figures: Mapping[str, float | None],
 ) -> None:
     """Write the policy's folder. Collective; rank 0 writes."""
     state = engine.full_state()
     if state is not None:
-        export_model(
-            context.folder.stage_model(stage.name),
-            start.model,
-            state,
-            start.tokenizer,
-            model_card(context, stage, figures),
-        )
+        model = begun.model
+        if stage.adapter is not None:
+            model, state = merged(context, stage, begun, state)
+        card = model_card(context, stage, figures)
+        export_model(context.folder.stage_model(stage.name), model, state, begun.tokenizer, card)
     context.group.barrier()
+
+
+def merged(
+    context: StageContext, stage: StageSpec, begun: Start, learnt: dict[str, torch.Tensor]
+) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
+    """The base with the adapter in its weights, in the adapter's precision. Keeps the adapter too."""
+    assert stage.adapter is not None
+    base = base_folder(begun)
+    adapted = adapt(load_causal_lm(base, torch.float32), stage.adapter, context.spec.seed, base)
+    model = merge(adapted, learnt, keep=context.folder.adapter(stage.name))
+    dtype = next(iter(learnt.values())).dtype
+    return model, {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
 
 
 def model_card(

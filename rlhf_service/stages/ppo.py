@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from rlhf_service.algorithms.rewards import RunningMoments
 from rlhf_service.data.plan import RowPlan
@@ -17,9 +18,11 @@ from rlhf_service.data.tokens import encode, encode_prompts
 from rlhf_service.errors import RewardFailed
 from rlhf_service.events import AlarmRaised, EvaluationCompleted, PromptQuarantined, SamplesDrawn
 from rlhf_service.health.monitor import Monitor
+from rlhf_service.learner.base import Network
 from rlhf_service.learner.critic import Critic, EngineCritic, NoCritic
 from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.ledger import PromptLedger
+from rlhf_service.models.adapter import WithoutAdapter, adapt_config
 from rlhf_service.models.heads import ValueModel
 from rlhf_service.preflight import Encode, preflight
 from rlhf_service.prompts import PromptSource
@@ -34,7 +37,7 @@ from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.evaluate import compare, evaluate, samples_of
 from rlhf_service.stages.finish import export_policy
 from rlhf_service.stages.loop import run_steps
-from rlhf_service.stages.start import Start, require_length, start
+from rlhf_service.stages.start import Start, base_folder, require_length, start, what_learns
 from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
 
 PREFLIGHT_SEED_OFFSET = 2_000_003
@@ -79,11 +82,18 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
 
 def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLearner:
     """Policy, critic and reference of this rank."""
-    dtype = torch.bfloat16 if context.spec.learner.precision == "bf16" else torch.float32
-    reference = copy.deepcopy(begun.model).to(context.device, dtype).eval().requires_grad_(False)
     critic = build_critic(context, stage, begun)
+    reference: Network
+    if stage.adapter is None:
+        dtype = torch.bfloat16 if context.spec.learner.precision == "bf16" else torch.float32
+        frozen = copy.deepcopy(begun.model).to(context.device, dtype).eval().requires_grad_(False)
+        policy, reference = context.engines(begun.model, stage.optimizer), frozen
+    else:
+        adapted = what_learns(context, stage, begun)
+        policy = context.engines(adapted, stage.optimizer)
+        reference = WithoutAdapter(adapted, policy.module)
     return PpoLearner(
-        policy=context.engines(begun.model, stage.optimizer),
+        policy=policy,
         critic=critic,
         reference=reference,
         stage=stage,
@@ -100,9 +110,19 @@ def build_critic(context: StageContext, stage: PpoStage, begun: Start) -> Critic
         return NoCritic()
     if stage.critic is not None:
         network = ValueModel.load(context.model_folder(stage.critic))
+    elif stage.adapter is not None and context.spec.learner.zero_stage < 3:
+        network = ValueModel.of(same_weights(begun.model))
     else:
         network = ValueModel.of(copy.deepcopy(begun.model))
+    if stage.adapter is not None:
+        base = base_folder(begun) if stage.critic is None else context.model_folder(stage.critic)
+        network.adapt(stage.adapter, context.spec.seed, base)
     return EngineCritic(context.engines(network, stage.critic_optimizer), stage.ppo.value_clip)
+
+
+def same_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """A network of its own on the same tensors, for two adapters on one frozen base."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in model.parameters()})
 
 
 def prompt_source(
@@ -121,6 +141,10 @@ def shape_folder(context: StageContext, stage: PpoStage, begun: Start) -> Path:
     """Config and tokenizer for the rollout engines; weights reach them through the channel."""
     folder = context.folder.stage(stage.name) / "rollout"
     if context.group.rank == 0:
+        if stage.adapter is not None:
+            adapt_config(stage.adapter, begun.model, base_folder(begun)).save_pretrained(
+                str(folder)
+            )
         begun.model.config.save_pretrained(folder)
         if begun.model.generation_config is not None:
             begun.model.generation_config.save_pretrained(folder)

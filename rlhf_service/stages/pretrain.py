@@ -10,7 +10,7 @@ from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.finish import export_policy
 from rlhf_service.stages.language import LanguageTrainer
 from rlhf_service.stages.loop import run_steps
-from rlhf_service.stages.start import require_length, start
+from rlhf_service.stages.start import require_length, start, what_learns
 
 
 def run_pretrain(context: StageContext, stage: PretrainStage, field: str) -> None:
@@ -18,7 +18,7 @@ def run_pretrain(context: StageContext, stage: PretrainStage, field: str) -> Non
     documents, held_out = documents_of(context, stage, field)
     begun = start(context, stage, lambda: (row.text for row in documents))
     require_length(begun, stage.max_length, f"{field}.max_length")
-    engine = context.engines(begun.model, stage.optimizer)
+    engine = context.engines(what_learns(context, stage, begun), stage.optimizer)
     trainer = LanguageTrainer(
         context,
         stage,

@@ -10,12 +10,13 @@ import torch
 from rlhf_service.data.tokens import PairRow, collate_sequences, encode_preferences
 from rlhf_service.learner.base import Engine
 from rlhf_service.models.heads import RewardModel
+from rlhf_service.models.load import load_causal_lm
 from rlhf_service.spec.stages import RewardStage
 from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.finish import model_card
 from rlhf_service.stages.loop import run_steps
 from rlhf_service.stages.preference import PreferenceTrainer, microbatches, pairs_of
-from rlhf_service.stages.start import require_length, start
+from rlhf_service.stages.start import Start, base_folder, require_length, start
 
 CENTRING_PAIRS = 256
 """Pairs whose mean score becomes 0."""
@@ -27,6 +28,8 @@ def run_reward(context: StageContext, stage: RewardStage, field: str) -> None:
     begun = start(context, stage, lambda: (p.prompt + p.chosen for p in pairs))
     require_length(begun, stage.max_length, f"{field}.max_length")
     network = RewardModel.of(begun.model, seed=context.spec.seed)
+    if stage.adapter is not None:
+        network.adapt(stage.adapter, context.spec.seed, base_folder(begun))
     engine = context.engines(network, stage.optimizer)
     scores = PairScores(context, engine)
     encoded = encode_preferences(pairs, begun.tokenizer, stage.max_length)
@@ -46,8 +49,23 @@ def run_reward(context: StageContext, stage: RewardStage, field: str) -> None:
     if state is not None:
         figures = {"validation_accuracy": trainer.validation_accuracy}
         card = model_card(context, stage, figures)
+        if stage.adapter is not None:
+            network, state = merged(context, stage, begun, state)
         network.export(context.folder.stage_model(stage.name), state, begun.tokenizer, bias, card)
     context.group.barrier()
+
+
+def merged(
+    context: StageContext, stage: RewardStage, begun: Start, learnt: dict[str, torch.Tensor]
+) -> tuple[RewardModel, dict[str, torch.Tensor]]:
+    """The reward model with its adapter in its weights, in the adapter's precision."""
+    assert stage.adapter is not None
+    base, seed = base_folder(begun), context.spec.seed
+    network = RewardModel.of(load_causal_lm(base, torch.float32), seed=seed)
+    network.adapt(stage.adapter, seed, base)
+    network = network.merged(learnt)
+    dtype = next(iter(learnt.values())).dtype
+    return network, {name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_service.errors import UserError
+from rlhf_service.models.adapter import adapt
 from rlhf_service.models.build import build_scratch
 from rlhf_service.models.load import load_causal_lm
 from rlhf_service.models.tokenizer import load_tokenizer, train_tokenizer
-from rlhf_service.spec.model import ModelSpec, ScratchModel
-from rlhf_service.spec.stages import RewardStage, StageSpec
+from rlhf_service.spec.model import ScratchModel
+from rlhf_service.spec.stages import StageSpec
 from rlhf_service.stages.context import StageContext
 
 
@@ -24,6 +25,8 @@ class Start:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    folder: Path | None
+    """Where the network was read; None for one from scratch."""
 
     @property
     def context_length(self) -> int | None:
@@ -31,29 +34,27 @@ class Start:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
-def stage_model(context: StageContext, stage: StageSpec) -> ModelSpec:
-    """The stage's own model, else the last policy trained before it, else the job's."""
-    if stage.model is not None:
-        return stage.model
-    from rlhf_service.spec.model import StageModel
-
-    chosen: ModelSpec = context.spec.model
-    for earlier in context.spec.stages:
-        if earlier.name == stage.name:
-            break
-        if not isinstance(earlier, RewardStage):
-            chosen = StageModel(stage=earlier.name)
-    return chosen
-
-
 def start(context: StageContext, stage: StageSpec, texts: Callable[[], Iterable[str]]) -> Start:
     """Load or build the stage's network. `texts` train the tokenizer of a scratch model."""
-    model = stage_model(context, stage)
+    model = context.spec.start_of(stage)
     if isinstance(model, ScratchModel):
         tokenizer = scratch_tokenizer(context, stage.name, model, texts)
-        return Start(build_scratch(model, tokenizer, context.spec.seed), tokenizer)
+        return Start(build_scratch(model, tokenizer, context.spec.seed), tokenizer, None)
     folder = context.model_folder(model)
-    return Start(load_causal_lm(folder, torch.float32), load_tokenizer(folder))
+    return Start(load_causal_lm(folder, torch.float32), load_tokenizer(folder), folder)
+
+
+def what_learns(context: StageContext, stage: StageSpec, begun: Start) -> torch.nn.Module:
+    """The stage's network, or its network frozen under a fresh adapter. Raises ModelError."""
+    if stage.adapter is None:
+        return begun.model
+    return adapt(begun.model, stage.adapter, context.spec.seed, base_folder(begun))
+
+
+def base_folder(begun: Start) -> Path:
+    """Where the network under an adapter was read."""
+    assert begun.folder is not None  # the spec allows no adapter on a network from scratch
+    return begun.folder
 
 
 def scratch_tokenizer(

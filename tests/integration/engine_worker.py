@@ -9,6 +9,20 @@ from datetime import timedelta
 from pathlib import Path
 
 
+def make_network(adapter: bool):
+    """Two layers; with `adapter` they are frozen under a low-rank one that is already in use."""
+    import torch
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 4))
+    if not adapter:
+        return network
+    from peft import LoraConfig, PeftModel
+
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=["0", "2"], init_lora_weights=False)
+    return PeftModel(network, config, autocast_adapter_dtype=False)
+
+
 def main(settings: dict[str, object], rank: int, out: Path) -> None:
     os.environ.update({"DS_ACCELERATOR": "cpu", "LOCAL_RANK": str(rank)})
     import torch
@@ -31,8 +45,7 @@ def main(settings: dict[str, object], rank: int, out: Path) -> None:
         precision=settings["precision"],
         offload_optimizer=settings["offload"],
     )
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 4))
+    network = make_network(bool(settings["adapter"]))
     engines = DeepSpeedEngines(learner, torch.device("cpu"))
     engine = engines(network, OptimizerSpec(max_grad_norm=0.05))
     inputs = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(1))
@@ -42,6 +55,9 @@ def main(settings: dict[str, object], rank: int, out: Path) -> None:
     for x, y in zip(inputs, targets, strict=True):
         mine, wanted = x.chunk(ranks)[rank].to(dtype), y.chunk(ranks)[rank]
         for start in range(0, len(mine), micro):
+            if settings["adapter"]:  # a look at the reference must leave no trace
+                with network.disable_adapter(), torch.no_grad():
+                    engine.module(mine[start : start + micro])
             logits = engine.module(mine[start : start + micro]).float()
             part = wanted[start : start + micro]
             engine.backward(torch.nn.functional.cross_entropy(logits, part, reduction="sum") / 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -12,15 +13,15 @@ import torch
 
 from rlhf_service.spec import OptimizerSpec
 from rlhf_service.testing import PlainEngine
+from tests.integration.engine_worker import make_network
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def plain():
+@functools.cache
+def plain(adapter: bool):
     """Norms and weights of three steps in plain torch."""
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 4))
+    network = make_network(adapter)
     engine = PlainEngine(network, OptimizerSpec(max_grad_norm=0.05))
     inputs = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(1))
     targets = torch.randint(0, 4, (3, 8), generator=torch.Generator().manual_seed(2))
@@ -32,24 +33,36 @@ def plain():
 
 
 @pytest.mark.parametrize(
-    ("ranks", "zero", "micro", "precision", "offload"),
+    ("ranks", "zero", "micro", "precision", "offload", "adapter"),
     [
-        (1, 0, 8, "fp32", False),
-        (2, 0, 3, "fp32", False),
-        (2, 1, 2, "fp32", False),
-        (2, 2, 1, "fp32", False),
-        (2, 3, 2, "fp32", False),
-        (2, 2, 2, "fp32", True),
-        (2, 3, 4, "fp32", True),
-        (2, 1, 2, "bf16", False),
-        (2, 3, 2, "bf16", False),
+        (1, 0, 8, "fp32", False, False),
+        (2, 0, 3, "fp32", False, False),
+        (2, 1, 2, "fp32", False, False),
+        (2, 2, 1, "fp32", False, False),
+        (2, 3, 2, "fp32", False, False),
+        (2, 2, 2, "fp32", True, False),
+        (2, 3, 4, "fp32", True, False),
+        (2, 1, 2, "bf16", False, False),
+        (2, 3, 2, "bf16", False, False),
+        (1, 0, 8, "fp32", False, True),
+        (2, 1, 2, "fp32", False, True),
+        (2, 2, 3, "fp32", False, True),
+        (2, 3, 2, "fp32", False, True),
+        (2, 2, 2, "bf16", False, True),
     ],
 )
 def test_stage_ranks_and_microbatches_make_the_same_steps(
-    plain, tmp_path, ranks, zero, micro, precision, offload
+    tmp_path, ranks, zero, micro, precision, offload, adapter
 ):
     settings = json.dumps(
-        {"ranks": ranks, "zero": zero, "micro": micro, "precision": precision, "offload": offload}
+        {
+            "ranks": ranks,
+            "zero": zero,
+            "micro": micro,
+            "precision": precision,
+            "offload": offload,
+            "adapter": adapter,
+        }
     )
     out = tmp_path / "out.json"
     workers = [
@@ -64,7 +77,8 @@ def test_stage_ranks_and_microbatches_make_the_same_steps(
     printed = [worker.communicate(timeout=150)[0].decode() for worker in workers]
     assert out.exists(), printed[0][-3000:]
     found = json.loads(out.read_text())
-    norms, state = plain
+    norms, state = plain(adapter)
+    assert found["state"].keys() == state.keys()
     exact = precision == "fp32"
     assert found["norms"] == pytest.approx(norms, rel=1e-5 if exact else 2e-2)
     for name, tensor in state.items():
