@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rlhf_service.data.cells import number_of, text_of
+from rlhf_service.data.messages import Conversation, answered, asked, shown, two_answers
 from rlhf_service.data.sources import BadRow, Item, items
 from rlhf_service.errors import DataError
 from rlhf_service.spec.data import DataSpec
@@ -25,20 +26,12 @@ class TextRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
 class CompletionRow:
     """A prompt and its answer, or a conversation whose assistant turns are learnt."""
 
     prompt: str
     completion: str
-    messages: tuple[Message, ...] = ()
+    messages: Conversation = ()
     """When there are messages, prompt and completion are empty."""
 
     def text(self) -> str:
@@ -55,6 +48,12 @@ class PreferenceRow:
     rejected: str
     margin: float = 0.0
     """By how much the scores should differ at least."""
+    messages: Conversation = ()
+    """The conversation that the answers continue; then `prompt` is empty."""
+
+    def text(self) -> str:
+        """Everything but the rejected answer, for training a tokenizer."""
+        return shown(self.messages) + self.prompt + self.chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +61,15 @@ class PromptRow:
     """A prompt, and its whole data row for rewards that compare with a reference."""
 
     prompt: str
+    """As text for readers, also when it is a conversation."""
     item: Item
+    messages: Conversation = ()
+    """The conversation to be continued, when the row has one."""
 
 
 def read_text(spec: DataSpec, field: str) -> list[TextRow]:
     """Rows with `text`. Raises DataError."""
-    return _read(spec, field, lambda item: TextRow(_text(item, "text")))
+    return _read(spec, field, lambda item: TextRow(text_of(item, "text")))
 
 
 def read_completions(spec: DataSpec, field: str) -> list[CompletionRow]:
@@ -76,13 +78,13 @@ def read_completions(spec: DataSpec, field: str) -> list[CompletionRow]:
 
 
 def read_preferences(spec: DataSpec, field: str) -> list[PreferenceRow]:
-    """Rows with `chosen`, `rejected` and, if any, `prompt` and `margin`. Raises DataError."""
+    """Rows with two answers, as text or as turns, or as OpenAI writes them. Raises DataError."""
     return _read(spec, field, _preference)
 
 
 def read_prompts(spec: DataSpec, field: str) -> list[PromptRow]:
-    """Rows with `prompt`. Raises DataError."""
-    return _read(spec, field, lambda item: PromptRow(_text(item, "prompt"), item))
+    """Rows with `prompt` or `messages`. Raises DataError."""
+    return _read(spec, field, _prompt)
 
 
 def _read(spec: DataSpec, field: str, parse: Callable[[Item], Row]) -> list[Row]:
@@ -116,48 +118,39 @@ def _renamed(item: Item | BadRow, columns: Mapping[str, str]) -> Item:
     return {**item, **{ours: item[theirs] for ours, theirs in columns.items()}}
 
 
-def _text(item: Item, column: str, *, may_be_empty: bool = False) -> str:
-    if column not in item:
-        raise ValueError(f"no column {column!r}; it has {sorted(item) or 'no columns'}")
-    value = item[column]
-    if not isinstance(value, str):
-        raise ValueError(f"column {column!r} must be a string, not {type(value).__name__}")
-    if not value and not may_be_empty:
-        raise ValueError(f"column {column!r} is empty; drop the row or fill it")
-    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ValueError(f"column {column!r} has half of a \\u surrogate pair; write both halves")
-    return value
-
-
 def _completion(item: Item) -> CompletionRow:
     if "messages" in item:
-        return CompletionRow("", "", _messages(item["messages"]))
-    prompt = _text(item, "prompt", may_be_empty=True)
-    return CompletionRow(prompt, _text(item, "completion"))
+        return CompletionRow("", "", answered(item["messages"], "messages"))
+    prompt = text_of(item, "prompt", may_be_empty=True)
+    return CompletionRow(prompt, text_of(item, "completion"))
 
 
-def _messages(value: object) -> tuple[Message, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError("column 'messages' must be a list of {role, content} objects")
-    messages = []
-    for index, turn in enumerate(value):
-        if not isinstance(turn, dict):
-            raise ValueError(f"messages[{index}] must be an object with role and content")
-        messages.append(Message(_text(turn, "role"), _text(turn, "content", may_be_empty=True)))
-    if not any(m.role == "assistant" for m in messages):
-        raise ValueError("messages has no assistant turn, so there is nothing to learn")
-    return tuple(messages)
+def _prompt(item: Item) -> PromptRow:
+    column = "messages" if "messages" in item else "prompt"
+    if isinstance(item.get(column), list) or column == "messages":
+        turns = asked(item[column], column)
+        return PromptRow(shown(turns), item, turns)
+    return PromptRow(text_of(item, "prompt"), item)
 
 
 def _preference(item: Item) -> PreferenceRow:
-    margin = item.get("margin", 0.0)
-    if isinstance(margin, bool) or not isinstance(margin, int | float):
-        raise ValueError(f"column 'margin' must be a number, not {type(margin).__name__}")
-    try:
-        margin = float(margin)
-    except OverflowError:
-        margin = math.inf
-    if not math.isfinite(margin):
-        raise ValueError("column 'margin' must be finite; drop it or give a number")
-    prompt = _text(item, "prompt", may_be_empty=True) if "prompt" in item else ""
-    return PreferenceRow(prompt, _text(item, "chosen"), _text(item, "rejected"), margin)
+    margin = number_of(item, "margin", 0.0)
+    if "preferred_output" in item:
+        columns = ("preferred_output", "non_preferred_output")
+        given = item.get("input")
+        if not isinstance(given, dict) or "messages" not in given:
+            raise ValueError("column 'input' must be an object with messages")
+        before = asked(given["messages"], "input.messages")
+    else:
+        columns = ("chosen", "rejected")
+        before = asked(item["prompt"], "prompt") if isinstance(item.get("prompt"), list) else ()
+    if isinstance(item.get(columns[0]), list):
+        if isinstance(item.get("prompt"), str):
+            raise ValueError("column 'prompt' is text but the answers are turns; make both turns")
+        turns, *answers = two_answers(item[columns[0]], item.get(columns[1]), before, columns)
+        return PreferenceRow("", answers[0], answers[1], margin, turns)
+    chosen, rejected = (text_of(item, column) for column in columns)
+    if before:
+        return PreferenceRow("", chosen, rejected, margin, before)
+    prompt = text_of(item, "prompt", may_be_empty=True) if "prompt" in item else ""
+    return PreferenceRow(prompt, chosen, rejected, margin)

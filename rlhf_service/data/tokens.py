@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from rlhf_service.data.chat import answer_ids, learnt_spans, question_ids
 from rlhf_service.data.rows import CompletionRow, PreferenceRow, PromptRow, TextRow
 from rlhf_service.errors import DataError
 
@@ -132,66 +133,19 @@ def _plain(row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: i
         # Something must stand before the first target.
         prompt = [start_id(tokenizer)]
     answer = [*encode(row.completion, tokenizer, start=False), tokenizer.eos_token_id]
-    mask = [False] * len(prompt) + [True] * len(answer)
-    return TokenRow(tuple([*prompt, *answer][:max_length]), tuple(mask[:max_length]))
+    return _cut(prompt, answer, max_length)
+
+
+def _cut(asked: list[int], answered: list[int], max_length: int) -> TokenRow:
+    """Both, of which the answer is learnt, up to max_length tokens."""
+    mask = [False] * len(asked) + [True] * len(answered)
+    return TokenRow(tuple([*asked, *answered][:max_length]), tuple(mask[:max_length]))
 
 
 def _chat(row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRow:
     """Conversation by the chat template; each assistant turn, and what ends it, is a target."""
-    ids: list[int] = []
-    mask: list[bool] = []
-    for text, learnt in _chat_spans(row, tokenizer):
-        # Tokenised apart, as prompt and response are in sampling: no token spans both.
-        part = encode(text, tokenizer, start=False)
-        ids += part
-        mask += [learnt] * len(part)
+    ids, mask = learnt_spans(row.messages, tokenizer)
     return TokenRow(tuple(ids[:max_length]), tuple([False, *mask[1:max_length]]))
-
-
-def _chat_spans(
-    row: CompletionRow, tokenizer: PreTrainedTokenizerBase
-) -> Iterator[tuple[str, bool]]:
-    """The conversation's text up to its last assistant turn, in parts; True for assistant turns.
-
-    Raises DataError when the template does not write a longer conversation as the shorter one and
-    an addition.
-    """
-    turns = [{"role": m.role, "content": m.content} for m in row.messages]
-    written = ""
-    for end, turn in enumerate(turns, start=1):
-        if turn["role"] != "assistant":
-            continue
-        asked = _template(tokenizer, turns[: end - 1], prompt=True)
-        answered = _template(tokenizer, turns[:end], prompt=False)
-        if not (asked.startswith(written) and answered.startswith(asked)):
-            raise DataError(
-                "the tokenizer's chat template rewrites earlier turns, so what the assistant wrote "
-                "cannot be told apart; make one row for each assistant turn, or prompt+completion"
-            )
-        yield asked[len(written) :], False
-        yield answered[len(asked) :], True
-        written = answered
-
-
-def _template(
-    tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], *, prompt: bool
-) -> str:
-    """The turns as text, with the opening of an answer when it is a `prompt`."""
-    if not turns:
-        return ""
-    if tokenizer.chat_template is None:
-        raise DataError(
-            "rows have messages but the tokenizer has no chat template; use prompt+completion rows, "
-            "or a model folder whose tokenizer has one"
-        )
-    try:
-        return str(
-            tokenizer.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False)
-        )
-    except TemplateError as fault:
-        raise DataError(
-            f"the tokenizer's chat template refuses a conversation ({fault}); reorder its turns"
-        ) from None
 
 
 def encode_preferences(
@@ -199,13 +153,11 @@ def encode_preferences(
 ) -> list[PairRow]:
     """Prompt, answer and EOS, for both answers; a longer one keeps its first max_length tokens."""
 
-    def sequence(prompt: str, answer: str) -> TokenIds:
-        ids = encode(prompt, tokenizer, start=True) + encode(answer, tokenizer, start=False)
-        return tuple([*ids, tokenizer.eos_token_id][:max_length])
+    def sequence(row: PreferenceRow, answer: str) -> TokenIds:
+        return tuple(chain(*_question_and_answer(row, answer, tokenizer)))[:max_length]
 
     return [
-        PairRow(sequence(r.prompt, r.chosen), sequence(r.prompt, r.rejected), r.margin)
-        for r in rows
+        PairRow(sequence(row, row.chosen), sequence(row, row.rejected), row.margin) for row in rows
     ]
 
 
@@ -218,11 +170,14 @@ def encode_answers(
     what is kept is left out. Raises DataError when that is every pair.
     """
 
-    def answer(prompt: str, text: str) -> TokenRow:
-        return _plain(CompletionRow(prompt=prompt, completion=text), tokenizer, max_length)
+    def sequence(row: PreferenceRow, answer: str) -> TokenRow:
+        asked, answered = _question_and_answer(row, answer, tokenizer)
+        # Something must stand before the first target.
+        return _cut(asked or [start_id(tokenizer)], answered, max_length)
 
     pairs = [
-        AnswerPair(answer(r.prompt, r.chosen), answer(r.prompt, r.rejected), r.margin) for r in rows
+        AnswerPair(sequence(row, row.chosen), sequence(row, row.rejected), row.margin)
+        for row in rows
     ]
     learnable = [p for p in pairs if p.chosen.num_targets and p.rejected.num_targets]
     if pairs and not learnable:
@@ -234,13 +189,27 @@ def encode_answers(
     return learnable
 
 
+def _question_and_answer(
+    row: PreferenceRow, answer: str, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], list[int]]:
+    """Ids of what was asked, and of one of its answers with its end token."""
+    if row.messages:
+        asked = question_ids(row.messages, tokenizer)
+        return asked, answer_ids(row.messages, answer, tokenizer)
+    answered = [*encode(answer, tokenizer, start=False), tokenizer.eos_token_id]
+    return encode(row.prompt, tokenizer, start=True), answered
+
+
 def encode_prompts(
     rows: Sequence[PromptRow], tokenizer: PreTrainedTokenizerBase, max_length: int, field: str
 ) -> list[TokenIds]:
     """Ids of each prompt. Raises DataError for one that is longer than max_length tokens."""
     encoded = []
     for index, row in enumerate(rows):
-        ids = encode(row.prompt, tokenizer, start=True) or [start_id(tokenizer)]
+        if row.messages:
+            ids = question_ids(row.messages, tokenizer)
+        else:
+            ids = encode(row.prompt, tokenizer, start=True) or [start_id(tokenizer)]
         if len(ids) > max_length:
             raise DataError(
                 f"the prompt of row {index + 1} has {len(ids)} tokens, more than "

@@ -14,8 +14,12 @@ DataFormat = Literal["jsonl", "csv", "parquet", "dataset"]
 class DataSpec(Section):
     """A data file or folder. The stage decides which columns a row must have.
 
-    pretrain: `text` · sft: `prompt`+`completion`, or `messages` · reward: `prompt`+`chosen`+`rejected`
-    (`prompt` may be empty; optional `margin`) · ppo and evaluation: `prompt`.
+    pretrain: `text` · sft: `prompt`+`completion`, or `messages` · reward and dpo: `prompt`+`chosen`+
+    `rejected` (`prompt` may be empty; optional `margin`; answers may be lists of turns), or OpenAI's
+    `input`+`preferred_output`+`non_preferred_output` · ppo and evaluation: `prompt` or `messages`.
+
+    Turns are {role, content} objects; they are written by the tokenizer's chat template. Text is taken
+    as it stands.
     """
 
     path: str = Field(min_length=1)

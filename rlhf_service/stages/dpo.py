@@ -23,7 +23,7 @@ from rlhf_service.stages.start import require_length, start, what_learns
 def run_dpo(context: StageContext, stage: DpoStage, field: str) -> None:
     """Train, then export the policy. `field` is the stage's place in the spec, for errors."""
     rows, held_out_rows = pairs_of(context, stage, field)
-    begun = start(context, stage, lambda: (row.prompt + row.chosen for row in rows))
+    begun = start(context, stage, lambda: (row.text() for row in rows))
     require_length(begun, stage.max_length, f"{field}.max_length")
     pairs = encode_answers(rows, begun.tokenizer, stage.max_length, f"{field}.data.path")
     held_out = encode_answers(held_out_rows, begun.tokenizer, stage.max_length, field)

@@ -25,7 +25,7 @@ CENTRING_PAIRS = 256
 def run_reward(context: StageContext, stage: RewardStage, field: str) -> None:
     """Train, centre, then export the reward model. `field` is the stage's place in the spec."""
     pairs, held_out = pairs_of(context, stage, field)
-    begun = start(context, stage, lambda: (p.prompt + p.chosen for p in pairs))
+    begun = start(context, stage, lambda: (p.text() for p in pairs))
     require_length(begun, stage.max_length, f"{field}.max_length")
     network = RewardModel.of(begun.model, seed=context.spec.seed)
     if stage.adapter is not None:

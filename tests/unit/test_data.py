@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_service.data.check import check_data
+from rlhf_service.data.messages import Message
 from rlhf_service.data.plan import RowPlan, split_holdout
 from rlhf_service.data.rows import (
     CompletionRow,
-    Message,
     PreferenceRow,
     PromptRow,
     TextRow,

@@ -7,11 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_service.data.rows import CompletionRow, Message, PreferenceRow, PromptRow, TextRow
+from rlhf_service.data.messages import Message
+from rlhf_service.data.rows import CompletionRow, PreferenceRow, PromptRow, TextRow
 from rlhf_service.data.tokens import (
     collate_sequences,
     collate_tokens,
     encode,
+    encode_answers,
     encode_completions,
     encode_preferences,
     encode_prompts,
@@ -99,7 +101,7 @@ def test_a_conversation_may_open_with_the_assistant(chatty):
 @pytest.mark.parametrize(
     ("template", "says"),
     [
-        (None, "no chat template; use prompt\\+completion"),
+        (None, "no chat template; use rows of plain text"),
         ("{{ raise_exception('roles must alternate') }}", "refuses a conversation .roles must"),
         ("{{ messages | length }}{{ messages[-1].content }}", "rewrites earlier turns"),
         ("{{ messages[", "refuses a conversation"),
@@ -163,3 +165,22 @@ def test_padding_is_never_a_target(tokenizer):
     assert batch.loss_mask.sum(dim=1).tolist() == [row.num_targets for row in rows]
     assert not (batch.loss_mask & (batch.attention_mask == 0)).any()
     assert batch.input_ids.dtype == torch.long and batch.loss_mask.dtype == torch.bool
+
+
+def test_an_answer_in_a_conversation_ends_where_sampling_would(chatty):
+    pair = PreferenceRow("", "warm", "cold", messages=TALK.messages[:1])
+    [row] = encode_answers([pair], chatty, 64, "x")
+    asked = encode_prompts([PromptRow("", {}, TALK.messages[:1])], chatty, 64, "x")[0]
+    for side in (row.chosen, row.rejected):
+        assert side.token_ids[: len(asked)] == asked
+        assert side.token_ids[-1] == chatty.eos_token_id
+        assert side.loss_mask == tuple(i >= len(asked) for i in range(len(side.token_ids)))
+    [scored] = encode_preferences([pair], chatty, 64)
+    assert (scored.chosen, scored.rejected) == (row.chosen.token_ids, row.rejected.token_ids)
+
+
+def test_turns_of_weight_0_are_read_and_not_learnt(chatty):
+    turns = (*TALK.messages[:1], Message("assistant", "x", learnt=False), *TALK.messages[2:])
+    [row] = encode_completions([CompletionRow("", "", turns)], chatty, 64)
+    learnt = [t for t, m in zip(row.token_ids, row.loss_mask, strict=True) if m]
+    assert "cold" in chatty.decode(learnt) and "x" not in chatty.decode(learnt)
