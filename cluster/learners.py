@@ -116,6 +116,8 @@ def _run(assignment: LearnerAssignment, place: Place) -> Outcome:
     from rlhf_service.learner.group import TorchGroup
     from rlhf_service.stages.context import StageContext, StopRequested
     from rlhf_service.stages.pipeline import run_pipeline
+    from rlhf_service.tracking.build import build_tracker
+    from rlhf_service.tracking.sink import TrackedSink
 
     learner = spec.resources.learner
     torch.set_num_threads(threads_of(learner.threads, learner.cpus_per_worker))
@@ -124,16 +126,20 @@ def _run(assignment: LearnerAssignment, place: Place) -> Outcome:
     if device_name == "cpu":
         device = torch.device("cpu")
     group = TorchGroup(device)
+    kinds = sorted(spec.trackers) if group.rank == 0 else []
     life = group.broadcast(next_life(folder, assignment.attempt) if group.rank == 0 else 0)
     producer = f"a{assignment.attempt}-learner-{life}-{group.rank}"
-    sink = JsonlSink(folder, assignment.folder.name, assignment.attempt, producer)
+    job = assignment.folder.name
+    trackers = [build_tracker(kind, folder.tracking, job, spec.name) for kind in kinds]
+    own = JsonlSink(folder, job, assignment.attempt, producer)
+    sink = TrackedSink(own, dict(zip(kinds, trackers, strict=True)))
     context = StageContext(
         spec=spec,
         folder=folder,
         group=group,
         device=device,
         engines=DeepSpeedEngines(spec.learner, device),
-        pools=RayPools(job=assignment.folder.name, spec=spec, emit=sink.emit),
+        pools=RayPools(job=job, spec=spec, emit=sink.emit),
         checkpoints=CheckpointFolder(folder.checkpoints, spec.checkpoint.keep, group),
         sink=sink,
         reported=group.broadcast(reported_steps(folder) if group.rank == 0 else {}),
@@ -145,4 +151,6 @@ def _run(assignment: LearnerAssignment, place: Place) -> Outcome:
         run_pipeline(context)
     except StopRequested as stopped:
         return Outcome(StopReason.CANCELLED_BY_USER, str(stopped))
+    finally:
+        sink.close()
     return Outcome(StopReason.COMPLETED)

@@ -51,6 +51,11 @@ class JobFolder:
         return self.root / "result.json"
 
     @property
+    def tracking(self) -> Path:
+        """Files of experiment trackers, one folder for each."""
+        return self.root / "tracking"
+
+    @property
     def evaluation(self) -> Path:
         return self.root / "evaluation"
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhf_service.recipes.instruct.data import prepare as prepare_instruct
+from rlhf_service.recipes.instruct.recipe import instruct_spec
 from rlhf_service.recipes.question_answering.data import prepare as prepare_questions
 from rlhf_service.recipes.question_answering.recipe import question_answering_spec
 from rlhf_service.recipes.reviews.data import prepare as prepare_reviews
@@ -47,5 +49,9 @@ RECIPES: Mapping[str, Recipe] = {
     "question-answering": Recipe(
         "arithmetic word problems (ASDiv), SFT → GRPO against F1",
         lambda folder, seed: question_answering_spec(prepare_questions(folder), seed),
+    ),
+    "instruct": Recipe(
+        "SmolLM2-135M-Instruct on English → Spanish, GRPO on a low-rank adapter against chrF",
+        lambda folder, seed: instruct_spec(prepare_instruct(folder), seed),
     ),
 }

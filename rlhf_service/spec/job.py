@@ -12,6 +12,7 @@ from rlhf_service.spec.model import ModelSpec, ScratchModel, StageModel
 from rlhf_service.spec.resources import ResourceSpec
 from rlhf_service.spec.reward import models_in
 from rlhf_service.spec.stages import PpoStage, RewardStage, StageSpec
+from rlhf_service.spec.tracking import TrackerKind
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 LabelValue = Annotated[str, StringConstraints(max_length=512)]
@@ -74,6 +75,10 @@ class JobSpec(Section):
 
     recovery: RecoverySpec = RecoverySpec()
     """How much failure to survive."""
+
+    trackers: frozenset[TrackerKind] = frozenset({"tensorboard"})
+    """Experiment trackers fed with every step, evaluation and sample; files lie in `tracking/` of the
+    job's folder."""
 
     @model_validator(mode="after")
     def base_model_is_no_stage(self) -> JobSpec:
