@@ -10,7 +10,7 @@ from rlhf_service.recipes.files import write_rows
 from rlhf_service.recipes.instruct.model import prepare_model
 from rlhf_service.recipes.translation.data import first_translations, read_pairs, split
 
-REQUEST = "Translate into Spanish: "
+REQUEST = "Translate into Spanish. Answer with the translation only."
 RL_PROMPTS = 2_000
 HELD_OUT = 160
 
@@ -39,5 +39,8 @@ def prepare(folder: Path) -> InstructData:
 
 def row(pair: Answered) -> dict[str, object]:
     """One request and its right answer."""
-    asked = REQUEST + pair.prompt.removesuffix(" =")
-    return {"messages": [{"role": "user", "content": asked}], "reference": pair.answer}
+    turns = [
+        {"role": "system", "content": REQUEST},
+        {"role": "user", "content": pair.prompt.removesuffix(" =")},
+    ]
+    return {"messages": turns, "reference": pair.answer}

@@ -31,7 +31,7 @@ def instruct_spec(data: InstructData, seed: int) -> JobSpec:
         prompts=DataSpec(path=str(data.prompts)),
         reward=ChrfReward(),
         steps=24,
-        prompts_per_step=8,
+        prompts_per_step=4,
         samples_per_prompt=8,
         max_prompt_length=64,
         sampling=SamplingSpec(max_new_tokens=20),
@@ -47,7 +47,7 @@ def instruct_spec(data: InstructData, seed: int) -> JobSpec:
         seed=seed,
         model=FolderModel(path=str(data.model)),
         stages=(grpo,),
-        learner=LearnerSpec(micro_batch_size=16, precision="bf16"),
+        learner=LearnerSpec(micro_batch_size=16),
         resources=RESOURCES,
         checkpoint=CheckpointSpec(every=100),
     )
