@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from rlhf_service.cli.connection import connect
+from rlhf_service.cli.local import local
+from rlhf_service.cli.plain import plain_errors, read_spec
 from rlhf_service.cli.watch import Watcher, exit_code
-from rlhf_service.client import ApiError, Job
+from rlhf_service.client import Job
 from rlhf_service.errors import RlhfError
 
 app = typer.Typer(
@@ -28,27 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-P = ParamSpec("P")
-R = TypeVar("R")
+app.add_typer(local)
 
 JobId = Annotated[str, typer.Argument(help="Id of the job, as in `rlhf jobs`.", metavar="JOB")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-def plain_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """One line instead of a traceback for everything a user can meet."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except (ApiError, RlhfError) as fault:
-            typer.echo(f"error: {fault}", err=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-
-    return run
 
 
 @app.command()
@@ -176,30 +158,6 @@ def models(as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-@app.command()
-@plain_errors
-def chat(
-    model: Annotated[str, typer.Argument(help="Id in `rlhf models`, or a model folder.")],
-    prompt: Annotated[str | None, typer.Option(help="Answer this and exit.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
-    seed: int = 0,
-) -> None:
-    """Try a model on this machine."""
-    from rlhf_service.cli.chat import Chat
-
-    folder = Path(model)
-    if not folder.is_dir():
-        with connect() as client:
-            folder = Path(str(client.models.get(model).model_dump().get("path")))
-    talk = Chat(folder, max_new_tokens, temperature, seed)
-    if prompt is not None:
-        typer.echo(talk.answer(prompt))
-        return
-    while line := typer.prompt(">", default="", show_default=False, prompt_suffix=" "):
-        typer.echo(talk.answer(line))
-
-
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -233,19 +191,6 @@ def act(verb: str, job_id: str) -> None:
 
 def steps(job: Job) -> str:
     return f"{job.progress.step}/{job.progress.steps}" if job.progress.steps else ""
-
-
-def read_spec(path: Path) -> dict[str, Any]:
-    """The file's mapping. JSON is YAML too. Raises RlhfError."""
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise RlhfError(f"{path} cannot be read: {fault.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise RlhfError(f"{path} is neither YAML nor JSON: {fault}") from None
-    if not isinstance(found, dict):
-        raise RlhfError(f"{path} must hold a mapping of JobSpec fields, not {type(found).__name__}")
-    return found
 
 
 def print_json(value: object) -> None:

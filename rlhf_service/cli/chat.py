@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from rlhf_service.data.tokens import encode, start_id
-from rlhf_service.models.digest import digests
-from rlhf_service.models.load import load_causal_lm
-from rlhf_service.models.tokenizer import load_tokenizer
-from rlhf_service.ports import WeightSnapshot
 from rlhf_service.records import Prompt
-from rlhf_service.rollout.transformers import TransformersEngine
+from rlhf_service.rollout.build import serve_folder
 from rlhf_service.spec.ppo import SamplingSpec
 
 
@@ -20,11 +14,7 @@ class Chat:
     """One model, one answer for each prompt."""
 
     def __init__(self, folder: Path, max_new_tokens: int, temperature: float, seed: int) -> None:
-        model = load_causal_lm(folder, torch.float32)
-        self._tokenizer = load_tokenizer(folder)
-        self._engine = TransformersEngine(model, self._tokenizer)
-        state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        self._engine.load_weights(WeightSnapshot(1, digests(state), state))
+        self._engine, self._tokenizer = serve_folder(folder)
         self._sampling = SamplingSpec(max_new_tokens=max_new_tokens, temperature=temperature)
         self._seed, self._asked = seed, 0
 

@@ -5,12 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+)
 
 from rlhf_service.models.adapter import base_of, load_adapted
+from rlhf_service.models.digest import digests
 from rlhf_service.models.load import load_causal_lm
 from rlhf_service.models.tokenizer import load_tokenizer
+from rlhf_service.ports import WeightSnapshot
 from rlhf_service.rollout.transformers import TransformersEngine
+
+
+def serve_folder(folder: Path) -> tuple[TransformersEngine, PreTrainedTokenizerBase]:
+    """An engine that serves the folder's own weights in fp32 as version 1, and its tokenizer."""
+    network, tokenizer = load_causal_lm(folder, torch.float32), load_tokenizer(folder)
+    engine = TransformersEngine(network, tokenizer)
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    engine.load_weights(WeightSnapshot(1, digests(state), state))
+    return engine, tokenizer
 
 
 def build_engine(model: Path, precision: str, device: str) -> TransformersEngine:
