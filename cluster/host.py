@@ -6,7 +6,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from cluster.placement import device_of, pool_bundle, pools_bundles, threads_of
+from cluster.placement import pool_bundle, pools_bundles
 from rlhf_service.errors import LauncherError
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.resources import PoolResources
@@ -80,8 +80,8 @@ class PoolHost:
     ) -> None:
         """Named actors, one for each bundle; Ray restarts them whenever they die."""
         reserved = pool_bundle(pool)
-        threads = threads_of(pool.threads, pool.cpus_per_actor)
-        cuda = device_of(self._spec.resources) == "cuda" and bool(reserved.get("GPU"))
+        cuda = self._spec.resources.on_gpu and bool(reserved.get("GPU"))
+        threads = pool.num_threads
         for index, name in enumerate(actor_names(self._job, role, pool.num_actors)):
             options = {
                 "name": name,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.outcome import REPEATS, Outcome, record_fault
-from cluster.placement import device_of, learner_bundle, threads_of
+from cluster.placement import learner_bundle
 from cluster.replay import next_life, reported_steps
 from rlhf_service.errors import RoleStalled, TrainingError, UserError
 from rlhf_service.events import Recovered
@@ -39,16 +39,16 @@ def run_learners(assignment: LearnerAssignment) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     spec = assignment.spec
-    device = device_of(spec.resources)
+    on_gpu = spec.resources.on_gpu
     trainer = TorchTrainer(
         learner_loop,
         train_loop_config={"assignment": assignment},
         torch_config=TorchConfig(
-            backend="nccl" if device == "cuda" else "gloo", timeout_s=COLLECTIVE_SECONDS
+            backend="nccl" if on_gpu else "gloo", timeout_s=COLLECTIVE_SECONDS
         ),
         scaling_config=ScalingConfig(
             num_workers=spec.resources.learner.num_workers,
-            use_gpu=device == "cuda",
+            use_gpu=on_gpu,
             resources_per_worker=learner_bundle(spec.resources.learner),
         ),
         run_config=RunConfig(
@@ -103,8 +103,7 @@ class Place:
 def _run(assignment: LearnerAssignment, place: Place) -> Outcome:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     spec, folder = assignment.spec, JobFolder(assignment.folder)
-    device_name = device_of(spec.resources)
-    if device_name == "cpu":
+    if not spec.resources.on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
     # After the environment is set: DeepSpeed reads it when imported.
     import torch
@@ -119,12 +118,11 @@ def _run(assignment: LearnerAssignment, place: Place) -> Outcome:
     from rlhf_service.tracking.build import build_tracker
     from rlhf_service.tracking.sink import TrackedSink
 
-    learner = spec.resources.learner
-    torch.set_num_threads(threads_of(learner.threads, learner.cpus_per_worker))
+    torch.set_num_threads(spec.resources.learner.num_threads)
     torch.manual_seed(spec.seed)
-    device = torch.device(device_name, torch.cuda.current_device() if device_name == "cuda" else 0)
-    if device_name == "cpu":
-        device = torch.device("cpu")
+    device = torch.device("cpu")
+    if spec.resources.on_gpu:
+        device = torch.device("cuda", torch.cuda.current_device())
     group = TorchGroup(device)
     kinds = sorted(spec.trackers) if group.rank == 0 else []
     life = group.broadcast(next_life(folder, assignment.attempt) if group.rank == 0 else 0)

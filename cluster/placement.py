@@ -24,17 +24,5 @@ def pools_bundles(resources: ResourceSpec) -> list[Bundle]:
     ] * resources.reward.num_actors
 
 
-def device_of(resources: ResourceSpec) -> str:
-    """`cpu` or `cuda` for the learners."""
-    if resources.device == "auto":
-        return "cuda" if resources.learner.gpus_per_worker else "cpu"
-    return resources.device
-
-
-def threads_of(threads: int | None, cpus: float) -> int:
-    """Torch threads of a process that reserves `cpus`."""
-    return threads or max(1, int(cpus))
-
-
 def _bundle(cpus: float, gpus: float) -> Bundle:
     return {"CPU": cpus} | ({"GPU": gpus} if gpus else {})

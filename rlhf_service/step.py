@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from rlhf_service.algorithms.kl import next_kl_coef
 from rlhf_service.algorithms.rewards import RunningMoments
@@ -37,6 +38,27 @@ class PpoState:
     """Running moments of the scores."""
     ledger: PromptLedger
     """Which prompts are trained."""
+
+    def saved(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "step": self.step,
+            "policy_version": self.policy_version,
+            "kl_coef": self.kl_coef,
+            "normaliser": asdict(self.normaliser),
+            "ledger": self.ledger.saved(),
+        }
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, Any]) -> PpoState:
+        """The reverse of `saved`."""
+        return cls(
+            step=saved["step"],
+            policy_version=saved["policy_version"],
+            kl_coef=saved["kl_coef"],
+            normaliser=RunningMoments(**saved["normaliser"]),
+            ledger=PromptLedger.restored(saved["ledger"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

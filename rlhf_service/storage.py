@@ -51,6 +51,11 @@ class JobFolder:
         return self.root / "result.json"
 
     @property
+    def bundles(self) -> Path:
+        """Steps kept whole."""
+        return self.root / "bundles"
+
+    @property
     def tracking(self) -> Path:
         """Files of experiment trackers, one folder for each."""
         return self.root / "tracking"

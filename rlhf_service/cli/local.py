@@ -82,6 +82,30 @@ def preflight(
 
 @local.command()
 @plain_errors
+def replay(
+    bundle: Annotated[
+        Path,
+        typer.Argument(help="Folder of a kept step: <job folder>/bundles/<stage>-step-<number>."),
+    ],
+) -> None:
+    """Take a kept step again, offline; exit code 0 when every figure is the same to the last bit."""
+    from rlhf_service.replay import replay as take_again
+
+    found = take_again(bundle)
+    differences = found.differences()
+    table = Table("figure", "then", "now", title=f"stage {found.stage}, step {found.step}")
+    for name in ("policy_loss", "value_loss", "approx_kl", "policy_grad_norm", "score_mean", "kl"):
+        table.add_row(name, *(repr(getattr(r, name)) for r in (found.before, found.again)))
+    Console().print(table)
+    for name, (then, now) in differences.items():
+        typer.echo(f"differs: {name} was {then!r}, is {now!r}")
+    typer.echo("the same to the last bit" if not differences else "not the same")
+    if differences:
+        raise typer.Exit(1)
+
+
+@local.command()
+@plain_errors
 def chat(
     model: Annotated[str, typer.Argument(help="Id in `rlhf models`, or a model folder.")],
     prompt: Annotated[str | None, typer.Option(help="Answer this and exit.")] = None,

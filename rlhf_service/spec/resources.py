@@ -22,7 +22,11 @@ class LearnerResources(Section):
     """GPUs reserved for each rank."""
 
     threads: int | None = Field(default=None, ge=1)
-    """Torch threads of a rank; the whole CPUs it reserves when absent."""
+    """Torch threads of a rank; the whole CPUs it reserves, at least 1, when absent."""
+
+    @property
+    def num_threads(self) -> int:
+        return self.threads or max(1, int(self.cpus_per_worker))
 
 
 class PoolResources(Section):
@@ -40,6 +44,10 @@ class PoolResources(Section):
     threads: int | None = Field(default=None, ge=1)
     """Torch threads of an actor; the whole CPUs it reserves, at least 1, when absent."""
 
+    @property
+    def num_threads(self) -> int:
+        return self.threads or max(1, int(self.cpus_per_actor))
+
 
 class ResourceSpec(Section):
     """Processes of the job and what each reserves."""
@@ -55,3 +63,10 @@ class ResourceSpec(Section):
 
     reward: PoolResources = PoolResources()
     """Reward actors (used by ppo stages)."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the learners compute on GPUs."""
+        if self.device == "auto":
+            return self.learner.gpus_per_worker > 0
+        return self.device == "cuda"

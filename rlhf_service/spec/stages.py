@@ -202,6 +202,9 @@ class PpoStage(Section):
     sample_every: int = Field(default=5, ge=1)
     """Show a few samples each this many steps."""
 
+    keep_steps: frozenset[Annotated[int, Field(ge=1)]] = frozenset()
+    """Steps kept whole (weights before, responses, scores, state) in `bundles/`, for `rlhf replay`."""
+
     def rewards(self) -> list[tuple[str, RewardSpec]]:
         """What scores responses, in training or evaluation, each with its dotted field."""
         metrics = self.evaluation.metrics if self.evaluation is not None else ()

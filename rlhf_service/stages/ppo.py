@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from rlhf_service.reward.quarantine import Evidence, keep
 from rlhf_service.spec.data import DataSpec
 from rlhf_service.spec.reward import RewardSpec, columns_in, models_in
 from rlhf_service.spec.stages import PpoStage
+from rlhf_service.stages.bundle import recorded_step
 from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.evaluate import compare, evaluate, samples_of
 from rlhf_service.stages.finish import export_policy
@@ -51,12 +51,34 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
     longest = stage.max_prompt_length + stage.sampling.max_new_tokens
     require_length(begun, longest, f"{field}.sampling.max_new_tokens (with max_prompt_length)")
     learner = build_learner(context, stage, begun)
+    shape = shape_folder(context, stage, begun)
+    run = build_run(context, stage, field, begun, learner, shape)
+    held_out = None
+    if stage.evaluation is not None:
+        source = stage.evaluation.prompts
+        at = f"{field}.evaluation.prompts.path"
+        held_out = prompt_source(context, stage, begun, source, at)
+    trainer = PpoTrainer(context, run, held_out, answer_encoder(begun))
+    run_steps(context, trainer)
+    figures = {f"held_out_reward_step_{e.step}": e.mean for e in trainer.evaluations}
+    export_policy(context, stage, learner.policy, begun, figures)
+
+
+def build_run(
+    context: StageContext,
+    stage: PpoStage,
+    field: str,
+    begun: Start,
+    learner: PpoLearner,
+    shape: Path,
+) -> PpoRun:
+    """The stage's parts on this rank; its rollout engines are of the kind that `shape` describes."""
     channel = context.pools.weights()
-    run = PpoRun(
+    return PpoRun(
         stage=stage,
         seed=context.spec.seed,
         prompts=prompt_source(context, stage, begun, stage.prompts, f"{field}.prompts.path"),
-        engine=context.pools.rollouts(shape_folder(context, stage, begun), channel),
+        engine=context.pools.rollouts(shape, channel),
         reward=Policed(
             context.pools.rewards(stage.reward, reward_folders(context, stage.reward)),
             stage.on_failure,
@@ -69,15 +91,6 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
         weights=channel,
         group=context.group,
     )
-    held_out = None
-    if stage.evaluation is not None:
-        source = stage.evaluation.prompts
-        at = f"{field}.evaluation.prompts.path"
-        held_out = prompt_source(context, stage, begun, source, at)
-    trainer = PpoTrainer(context, run, held_out, answer_encoder(begun))
-    run_steps(context, trainer)
-    figures = {f"held_out_reward_step_{e.step}": e.mean for e in trainer.evaluations}
-    export_policy(context, stage, learner.policy, begun, figures)
 
 
 def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLearner:
@@ -191,7 +204,10 @@ class PpoTrainer:
         self._evaluate()
 
     def step(self, step: int) -> PpoReport:
-        outcome = ppo_step(self._run, self._state)
+        if step in self._run.stage.keep_steps:
+            outcome = recorded_step(self._context, self._run, self._state, self.save)
+        else:
+            outcome = ppo_step(self._run, self._state)
         self._state = outcome.state
         self._keep_evidence(step, outcome.quarantined)
         for rollout, failure in outcome.quarantined:
@@ -216,13 +232,8 @@ class PpoTrainer:
 
     def save(self, folder: Path) -> dict[str, Any]:
         self._run.learner.save(folder)
-        state = self._state
         return {
-            "step": state.step,
-            "policy_version": state.policy_version,
-            "kl_coef": state.kl_coef,
-            "normaliser": asdict(state.normaliser),
-            "ledger": state.ledger.saved(),
+            **self._state.saved(),
             "evaluations": [e.model_dump(mode="json") for e in self.evaluations],
             "over": self.over,
             "monitor": self._monitor.saved(),
@@ -230,13 +241,7 @@ class PpoTrainer:
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         self._run.learner.load(folder)
-        self._state = PpoState(
-            step=state["step"],
-            policy_version=state["policy_version"],
-            kl_coef=state["kl_coef"],
-            normaliser=RunningMoments(**state["normaliser"]),
-            ledger=PromptLedger.restored(state["ledger"]),
-        )
+        self._state = PpoState.restored(state)
         self.evaluations = [EvaluationCompleted.model_validate(e) for e in state["evaluations"]]
         self.over = state["over"]
         self._monitor = self._monitor.restored(state["monitor"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rlhf_service.recipes.instruct.data import InstructData
 from rlhf_service.recipes.small import RESOURCES
+from rlhf_service.recipes.translation.recipe import BLEU, CHRF, CHRF_AND_BLEU
 from rlhf_service.spec import (
     CheckpointSpec,
     DataSpec,
@@ -17,10 +18,7 @@ from rlhf_service.spec import (
     SamplingSpec,
 )
 from rlhf_service.spec.adapter import LoraSpec
-from rlhf_service.spec.graders import ChrfReward, TextSimilarityReward
 from rlhf_service.spec.model import FolderModel
-
-BLEU = TextSimilarityReward(name="bleu", evaluation_metric="bleu")
 
 
 def instruct_spec(data: InstructData, seed: int) -> JobSpec:
@@ -29,16 +27,16 @@ def instruct_spec(data: InstructData, seed: int) -> JobSpec:
         type="grpo",
         adapter=LoraSpec(rank=16, alpha=32),
         prompts=DataSpec(path=str(data.prompts)),
-        reward=ChrfReward(),
+        reward=CHRF_AND_BLEU,
         steps=24,
         prompts_per_step=4,
         samples_per_prompt=8,
         max_prompt_length=64,
-        sampling=SamplingSpec(max_new_tokens=20),
-        ppo=PpoSpec(epochs=1, minibatches=2, kl=KlSpec(coef=0.01)),
+        sampling=SamplingSpec(max_new_tokens=24),
+        ppo=PpoSpec(epochs=1, minibatches=2, truncation_penalty=0.2, kl=KlSpec(coef=0.02)),
         optimizer=OptimizerSpec(learning_rate=1e-3, warmup_steps=2, schedule="linear"),
         evaluation=EvaluationSpec(
-            prompts=DataSpec(path=str(data.prompts_held_out)), num_prompts=160, metrics=(BLEU,)
+            prompts=DataSpec(path=str(data.prompts_held_out)), num_prompts=160, metrics=(CHRF, BLEU)
         ),
     )
     return JobSpec(
