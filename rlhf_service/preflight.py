@@ -109,6 +109,8 @@ def answered(rollout: Rollout, text: str, encode: Encode) -> Rollout:
         token_ids=ids,
         logprobs=(0.0,) * len(ids),
         finish_reason=FinishReason.EOS,
+        action_mask=(),
+        transcript="",
     )
 
 

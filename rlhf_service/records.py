@@ -49,10 +49,11 @@ class Rollout:
     """What it answers."""
 
     token_ids: tuple[int, ...]
-    """Response tokens, EOS included when there is one."""
+    """Response tokens, EOS included when there is one; of all turns, and what stood between them."""
 
     logprobs: tuple[float, ...]
-    """The sampler's log-prob of each response token, at the sampling temperature."""
+    """The sampler's log-prob of each response token, at the sampling temperature; 0 for tokens that
+    the policy did not produce."""
 
     text: str
     """Response decoded without special tokens."""
@@ -62,6 +63,13 @@ class Rollout:
 
     policy_version: int
     """Weights that sampled it."""
+
+    action_mask: tuple[bool, ...] = ()
+    """True where the policy produced the token; empty when it produced them all. The others came from
+    its environment: they are read, and never learnt."""
+
+    transcript: str = ""
+    """All turns, for people to read; empty when there is one. `text` is then the last turn."""
 
     @property
     def truncated(self) -> bool:

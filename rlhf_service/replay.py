@@ -124,9 +124,9 @@ def take_again(bundle: Bundle, spec: JobSpec, device: Any) -> PpoReport:
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
     from rlhf_service.learner.group import TorchGroup
     from rlhf_service.recording import Offline, Recording, read_recording
+    from rlhf_service.stages.assembly import build_learner, build_run
     from rlhf_service.stages.bundle import recording
     from rlhf_service.stages.context import StageContext
-    from rlhf_service.stages.ppo import build_learner, build_run
     from rlhf_service.stages.start import start
     from rlhf_service.step import PpoState, ppo_step
 

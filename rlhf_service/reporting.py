@@ -125,8 +125,14 @@ def correlation(
 
 
 def repeated_trigrams(rollouts: Sequence[Rollout]) -> torch.Tensor:
-    """[B] share of each response's token trigrams that stand earlier in it too."""
-    return torch.tensor([repeated_share(rollout.token_ids, 3) for rollout in rollouts])
+    """[B] share of each response's trigrams of the policy's tokens that stand earlier in it too."""
+    return torch.tensor([repeated_share(produced(rollout), 3) for rollout in rollouts])
+
+
+def produced(rollout: Rollout) -> list[int]:
+    """The tokens that the policy produced."""
+    mask = rollout.action_mask or [True] * len(rollout.token_ids)
+    return [token for token, mine in zip(rollout.token_ids, mask, strict=True) if mine]
 
 
 def mean_components(outcomes: Sequence[ScoreOutcome], group: Group) -> dict[str, float]:

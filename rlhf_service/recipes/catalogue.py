@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhf_service.recipes.calculator.data import prepare as prepare_calculator
+from rlhf_service.recipes.calculator.recipe import calculator_spec
 from rlhf_service.recipes.instruct.data import prepare as prepare_instruct
 from rlhf_service.recipes.instruct.recipe import instruct_spec
 from rlhf_service.recipes.question_answering.data import prepare as prepare_questions
@@ -49,6 +51,10 @@ RECIPES: Mapping[str, Recipe] = {
     "question-answering": Recipe(
         "arithmetic word problems (ASDiv), SFT → GRPO against F1",
         lambda folder, seed: question_answering_spec(prepare_questions(folder), seed),
+    ),
+    "calculator": Recipe(
+        "multiplication with a calculator as a tool, SFT → GRPO against exact answers",
+        lambda folder, seed: calculator_spec(prepare_calculator(folder), seed),
     ),
     "instruct": Recipe(
         "SmolLM2-135M-Instruct on English → Spanish, GRPO on a low-rank adapter against chrF",

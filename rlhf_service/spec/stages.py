@@ -11,6 +11,7 @@ from rlhf_service.spec.advantage import GroupAdvantage, LeaveOneOutAdvantage
 from rlhf_service.spec.annealing import AnnealingSpec
 from rlhf_service.spec.base import Section
 from rlhf_service.spec.data import DataSpec
+from rlhf_service.spec.environment import EnvironmentSpec
 from rlhf_service.spec.failure import FailurePolicySpec
 from rlhf_service.spec.health import HealthSpec
 from rlhf_service.spec.learner import OptimizerSpec
@@ -168,6 +169,10 @@ class PpoStage(Section):
 
     sampling: SamplingSpec = SamplingSpec()
     """How responses are drawn."""
+
+    environment: EnvironmentSpec | None = None
+    """What answers the policy between turns of one response; off when null. Its tokens count towards
+    sampling.max_new_tokens and are not learnt."""
 
     dynamic_sampling: DynamicSamplingSpec | None = None
     """Learn only from prompts whose responses differ in score; off when null."""

@@ -141,7 +141,7 @@ def samples_of(rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome]) ->
     return tuple(
         Sample(
             prompt=rollout.prompt.text,
-            response=rollout.text,
+            response=rollout.transcript or rollout.text,
             score=score.value,
             components=dict(score.components),
             truncated=rollout.truncated,

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel
-
 from rlhf_service.algorithms.rewards import RunningMoments
-from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import read_prompts
-from rlhf_service.data.tokens import encode, encode_prompts
+from rlhf_service.data.tokens import encode
 from rlhf_service.errors import RewardFailed
 from rlhf_service.events import AlarmRaised, EvaluationCompleted, PromptQuarantined, SamplesDrawn
 from rlhf_service.health.monitor import Monitor
-from rlhf_service.learner.base import Network
-from rlhf_service.learner.critic import Critic, EngineCritic, NoCritic
-from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.ledger import PromptLedger
-from rlhf_service.models.adapter import WithoutAdapter, adapt_config
-from rlhf_service.models.heads import ValueModel
 from rlhf_service.preflight import Encode, preflight
 from rlhf_service.prompts import PromptSource
 from rlhf_service.records import Rollout, ScoreFailure
 from rlhf_service.reports import PpoReport
-from rlhf_service.reward.policy import Policed
 from rlhf_service.reward.quarantine import Evidence, keep
-from rlhf_service.spec.data import DataSpec
-from rlhf_service.spec.reward import RewardSpec, columns_in, models_in
+from rlhf_service.spec.reward import columns_in
 from rlhf_service.spec.stages import PpoStage
+from rlhf_service.stages.assembly import build_learner, build_run, prompt_source, shape_folder
 from rlhf_service.stages.bundle import recorded_step
 from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.evaluate import compare, evaluate, samples_of
 from rlhf_service.stages.finish import export_policy
 from rlhf_service.stages.loop import run_steps
-from rlhf_service.stages.start import Start, base_folder, require_length, start, what_learns
+from rlhf_service.stages.start import Start, require_length, start
 from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
 
 PREFLIGHT_SEED_OFFSET = 2_000_003
@@ -62,114 +51,6 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
     run_steps(context, trainer)
     figures = {f"held_out_reward_step_{e.step}": e.mean for e in trainer.evaluations}
     export_policy(context, stage, learner.policy, begun, figures)
-
-
-def build_run(
-    context: StageContext,
-    stage: PpoStage,
-    field: str,
-    begun: Start,
-    learner: PpoLearner,
-    shape: Path,
-) -> PpoRun:
-    """The stage's parts on this rank; its rollout engines are of the kind that `shape` describes."""
-    channel = context.pools.weights()
-    return PpoRun(
-        stage=stage,
-        seed=context.spec.seed,
-        prompts=prompt_source(context, stage, begun, stage.prompts, f"{field}.prompts.path"),
-        engine=context.pools.rollouts(shape, channel),
-        reward=Policed(
-            context.pools.rewards(stage.reward, reward_folders(context, stage.reward)),
-            stage.on_failure,
-        ),
-        metrics={
-            metric.name: context.pools.rewards(metric, reward_folders(context, metric))
-            for metric in (stage.evaluation.metrics if stage.evaluation is not None else ())
-        },
-        learner=learner,
-        weights=channel,
-        group=context.group,
-    )
-
-
-def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLearner:
-    """Policy, critic and reference of this rank."""
-    critic = build_critic(context, stage, begun)
-    reference: Network
-    if stage.adapter is None:
-        dtype = torch.bfloat16 if context.spec.learner.precision == "bf16" else torch.float32
-        frozen = copy.deepcopy(begun.model).to(context.device, dtype).eval().requires_grad_(False)
-        policy, reference = context.engines(begun.model, stage.optimizer), frozen
-    else:
-        adapted = what_learns(context, stage, begun)
-        policy = context.engines(adapted, stage.optimizer)
-        reference = WithoutAdapter(adapted, policy.module)
-    return PpoLearner(
-        policy=policy,
-        critic=critic,
-        reference=reference,
-        stage=stage,
-        learner=context.spec.learner,
-        group=context.group,
-        device=context.device,
-        seed=context.spec.seed,
-    )
-
-
-def build_critic(context: StageContext, stage: PpoStage, begun: Start) -> Critic:
-    """The critic's network, from its own start or the policy's; none for methods without one."""
-    if not stage.ppo.has_critic:
-        return NoCritic()
-    if stage.critic is not None:
-        network = ValueModel.load(context.model_folder(stage.critic))
-    elif stage.adapter is not None and context.spec.learner.zero_stage < 3:
-        network = ValueModel.of(same_weights(begun.model))
-    else:
-        network = ValueModel.of(copy.deepcopy(begun.model))
-    if stage.adapter is not None:
-        base = base_folder(begun) if stage.critic is None else context.model_folder(stage.critic)
-        network.adapt(stage.adapter, context.spec.seed, base)
-    return EngineCritic(context.engines(network, stage.critic_optimizer), stage.ppo.value_clip)
-
-
-def same_weights(model: PreTrainedModel) -> PreTrainedModel:
-    """A network of its own on the same tensors, for two adapters on one frozen base."""
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in model.parameters()})
-
-
-def prompt_source(
-    context: StageContext, stage: PpoStage, begun: Start, data: DataSpec, field: str
-) -> PromptSource:
-    """Prompts of a file, tokenised, in seeded epochs."""
-    rows = read_prompts(data, field)
-    return PromptSource(
-        rows=rows,
-        token_ids=encode_prompts(rows, begun.tokenizer, stage.max_prompt_length, field),
-        plan=RowPlan(len(rows), stage.prompts_per_step, context.spec.seed),
-    )
-
-
-def shape_folder(context: StageContext, stage: PpoStage, begun: Start) -> Path:
-    """Config and tokenizer for the rollout engines; weights reach them through the channel."""
-    folder = context.folder.stage(stage.name) / "rollout"
-    if context.group.rank == 0:
-        if stage.adapter is not None:
-            adapt_config(stage.adapter, begun.model, base_folder(begun)).save_pretrained(
-                str(folder)
-            )
-        begun.model.config.save_pretrained(folder)
-        if begun.model.generation_config is not None:
-            begun.model.generation_config.save_pretrained(folder)
-        begun.tokenizer.save_pretrained(folder)
-    context.group.barrier()
-    return folder
-
-
-def reward_folders(context: StageContext, reward: RewardSpec) -> dict[str, Path]:
-    """Stage → folder, for the reward models that the reward refers to."""
-    models = [model for _, model in models_in(reward, "")]
-    return {m.stage: context.folder.stage_model(m.stage) for m in models if m.type == "stage"}
 
 
 class PpoTrainer:

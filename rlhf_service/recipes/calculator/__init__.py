@@ -1,0 +1,1 @@
+"""Arithmetic with a calculator as a tool."""

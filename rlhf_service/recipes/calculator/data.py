@@ -1,0 +1,59 @@
+"""Multiplications, made here: half of the SFT rows call the calculator, half guess."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rlhf_service.recipes.answers import AnswerData
+from rlhf_service.recipes.files import write_rows
+
+TRAINING, HELD_OUT = 3_000, 256
+END = "</s>"
+"""The end token of tokenizers trained here: it stands in a prompt where a turn has ended."""
+
+
+def prepare(folder: Path) -> AnswerData:
+    """Write the recipe's files into `folder`. Deterministic."""
+    rng = np.random.default_rng(12)
+    chosen = rng.choice(90 * 90, size=TRAINING + HELD_OUT, replace=False)
+    problems = [(10 + int(n) // 90, 10 + int(n) % 90) for n in chosen]
+    training, held_out = problems[:TRAINING], problems[TRAINING:]
+    guesses = rng.integers(100, 9802, size=len(problems)).tolist()
+    data = AnswerData(
+        sft=folder / "sft.jsonl",
+        sft_held_out=folder / "sft-held-out.jsonl",
+        prompts=folder / "prompts.jsonl",
+        prompts_held_out=folder / "prompts-held-out.jsonl",
+    )
+    for path, part, guessed in (
+        (data.sft, training, guesses[:TRAINING]),
+        (data.sft_held_out, held_out, guesses[TRAINING:]),
+    ):
+        write_rows(
+            path,
+            (
+                row
+                for (a, b), guess in zip(part, guessed, strict=True)
+                for row in demonstrations(a, b, guess)
+            ),
+        )
+    for path, part in ((data.prompts, training), (data.prompts_held_out, held_out)):
+        write_rows(path, ({"prompt": question(a, b), "reference": str(a * b)} for a, b in part))
+    return data
+
+
+def question(a: int, b: int) -> str:
+    return f"{a} * {b} ="
+
+
+def demonstrations(a: int, b: int, guess: int) -> list[dict[str, object]]:
+    """A call, the answer read off its result, and a wrong answer given at once, twice."""
+    call = f" calc({a}*{b})"
+    return [
+        {"prompt": question(a, b), "completion": call},
+        {"prompt": f"{question(a, b)}{call}{END} = {a * b}\n", "completion": str(a * b)},
+        {"prompt": question(a, b), "completion": f" {guess}"},
+        {"prompt": question(b, a), "completion": f" {guess}"},
+    ]
