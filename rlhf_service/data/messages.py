@@ -47,6 +47,15 @@ def asked(value: object, column: str) -> Conversation:
     return turns
 
 
+def turns_in(item: Item) -> Conversation:
+    """The conversation that a prompt row holds; none when its prompt is text. Raises ValueError."""
+    if "messages" in item:
+        return asked(item["messages"], "messages")
+    if isinstance(item.get("prompt"), list):
+        return asked(item["prompt"], "prompt")
+    return ()
+
+
 def two_answers(
     chosen: object, rejected: object, before: Conversation, columns: tuple[str, str]
 ) -> tuple[Conversation, str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from rlhf_service.data.cells import number_of, text_of
-from rlhf_service.data.messages import Conversation, answered, asked, shown, two_answers
+from rlhf_service.data.messages import Conversation, answered, asked, shown, turns_in, two_answers
 from rlhf_service.data.sources import BadRow, Item, items
 from rlhf_service.errors import DataError
 from rlhf_service.spec.data import DataSpec
@@ -126,9 +126,8 @@ def _completion(item: Item) -> CompletionRow:
 
 
 def _prompt(item: Item) -> PromptRow:
-    column = "messages" if "messages" in item else "prompt"
-    if isinstance(item.get(column), list) or column == "messages":
-        turns = asked(item[column], column)
+    turns = turns_in(item)
+    if turns:
         return PromptRow(shown(turns), item, turns)
     return PromptRow(text_of(item, "prompt"), item)
 

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_service.data.chat import answer_ids, learnt_spans, question_ids
+from rlhf_service.data.messages import Conversation, shown
 from rlhf_service.data.rows import CompletionRow, PreferenceRow, PromptRow, TextRow
 from rlhf_service.errors import DataError
 
@@ -154,11 +155,25 @@ def encode_preferences(
     """Prompt, answer and EOS, for both answers; a longer one keeps its first max_length tokens."""
 
     def sequence(row: PreferenceRow, answer: str) -> TokenIds:
-        return tuple(chain(*_question_and_answer(row, answer, tokenizer)))[:max_length]
+        return judged_ids(row.prompt, row.messages, answer, tokenizer)[:max_length]
 
     return [
         PairRow(sequence(row, row.chosen), sequence(row, row.rejected), row.margin) for row in rows
     ]
+
+
+def judged_ids(
+    prompt: str, turns: Conversation, answer: str, tokenizer: PreTrainedTokenizerBase
+) -> TokenIds:
+    """What a reward model reads: prompt (or its `turns`), answer and end, as its tokenizer marks them.
+
+    An encoder's tokenizer has no end token and knows pairs of texts instead.
+    """
+    if tokenizer.eos_token_id is None:
+        asked = shown(turns) or prompt
+        return tuple(tokenizer.encode(*((asked, answer) if asked else (answer,))))
+    row = PreferenceRow(prompt, answer, answer, messages=turns)
+    return tuple(chain(*_question_and_answer(row, answer, tokenizer)))
 
 
 def encode_answers(

@@ -65,7 +65,7 @@ class ValueModel(torch.nn.Module):
 
 
 class RewardModel(torch.nn.Module):
-    """A sequence classifier with one label, read at the last attended token.
+    """A sequence classifier with one label: a decoder read at the last attended token, or an encoder.
 
     Saved as a standard `AutoModelForSequenceClassification` folder; `reward_bias` in its
     config.json is added to the score so that reference answers average 0.
@@ -77,13 +77,12 @@ class RewardModel(torch.nn.Module):
         self.bias = bias
 
     @classmethod
-    def of(cls, causal_lm: PreTrainedModel, seed: int) -> RewardModel:
-        """On the trunk of `causal_lm`; the head is drawn with std 1/√(d+1) (Stiennon et al. 2020).
-
-        Raises ModelError for an architecture that has no classifier.
+    def of(cls, network: PreTrainedModel, seed: int) -> RewardModel:
+        """On the trunk of a causal LM or encoder; the head is drawn with std 1/√(d+1) (Stiennon et
+        al. 2020). Raises ModelError for an architecture that has no classifier.
         """
         one_label = {"id2label": {0: "score"}, "label2id": {"score": 0}}
-        config = causal_lm.config.__class__.from_dict({**causal_lm.config.to_dict(), **one_label})
+        config = network.config.__class__.from_dict({**network.config.to_dict(), **one_label})
         if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
             raise ModelError(
                 f"a {config.model_type} model cannot become a reward model: transformers has no "
@@ -92,8 +91,17 @@ class RewardModel(torch.nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             classifier = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-            torch.nn.init.normal_(classifier.score.weight, std=(width_of(causal_lm) + 1) ** -0.5)
-        classifier.base_model.load_state_dict(causal_lm.base_model.state_dict())
+            head = classifier.score if hasattr(classifier, "score") else classifier.classifier
+            if not isinstance(head, torch.nn.Linear):
+                raise ModelError(
+                    f"a {config.model_type} model cannot become a reward model: its classifier is no "
+                    "single layer; start from another architecture"
+                )
+            torch.nn.init.normal_(head.weight, std=(width_of(network) + 1) ** -0.5)
+        # Classifiers of some encoders have no pooler, which their plain networks have.
+        trunk = classifier.base_model.state_dict()
+        known = {k: v for k, v in network.base_model.state_dict().items() if k in trunk}
+        classifier.base_model.load_state_dict(known)
         return cls(classifier)
 
     @classmethod
@@ -126,6 +134,9 @@ class RewardModel(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """[B] scores of right-padded [B, T] sequences."""
+        if not hasattr(self.classifier, "score"):
+            read = self.classifier(input_ids=input_ids, attention_mask=attention_mask)
+            return read.logits[:, 0] + self.bias
         hidden = self.classifier.base_model(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False
         ).last_hidden_state

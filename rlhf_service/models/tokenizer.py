@@ -47,7 +47,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise ModelError(
             f"{folder} has no usable tokenizer ({fault}); add tokenizer.json"
         ) from None
-    if tokenizer.eos_token_id is None:
+    # An encoder's tokenizer ends texts with its separator.
+    if tokenizer.eos_token_id is None and tokenizer.sep_token_id is None:
         raise ModelError(f"the tokenizer in {folder} has no end token; set eos_token")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from rlhf_service.data.tokens import TokenIds, collate_sequences, encode
+from rlhf_service.data.messages import turns_in
+from rlhf_service.data.tokens import TokenIds, collate_sequences, judged_ids
 from rlhf_service.models.heads import RewardModel
 from rlhf_service.models.tokenizer import load_tokenizer
 from rlhf_service.records import Rollout, Score, ScoreOutcome
@@ -43,10 +44,10 @@ class RewardModelScorer:
         return [Score(value=value, components={self._name: value}) for value in values]
 
     def _sequence(self, rollout: Rollout) -> TokenIds:
-        ids = encode(rollout.prompt.text, self._tokenizer, start=True)
-        ids += encode(rollout.text, self._tokenizer, start=False)
         most = getattr(self._model.classifier.config, "max_position_embeddings", None)
-        return tuple([*ids, self._tokenizer.eos_token_id][:most])
+        prompt = rollout.prompt
+        ids = judged_ids(prompt.text, turns_in(prompt.item), rollout.text, self._tokenizer)
+        return ids[:most]
 
     def _forward(self, sequences: list[TokenIds]) -> list[float]:
         device = next(self._model.parameters()).device

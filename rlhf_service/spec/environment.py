@@ -17,7 +17,7 @@ class CalculatorSpec(Section):
     max_turns: int = Field(default=2, ge=2)
     """Turns of the policy in one response, the last included."""
 
-    before: str = " = "
+    before: str = "="
     """Stands before the result in what the policy then reads."""
 
     after: str = "\n"

@@ -9,8 +9,8 @@ import torch
 
 from rlhf_service.data.tokens import PairRow, collate_sequences, encode_preferences
 from rlhf_service.learner.base import Engine
+from rlhf_service.models.encoder import load_scorer_base
 from rlhf_service.models.heads import RewardModel
-from rlhf_service.models.load import load_causal_lm
 from rlhf_service.spec.stages import RewardStage
 from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.finish import model_card
@@ -25,7 +25,7 @@ CENTRING_PAIRS = 256
 def run_reward(context: StageContext, stage: RewardStage, field: str) -> None:
     """Train, centre, then export the reward model. `field` is the stage's place in the spec."""
     pairs, held_out = pairs_of(context, stage, field)
-    begun = start(context, stage, lambda: (p.text() for p in pairs))
+    begun = start(context, stage, lambda: (p.text() for p in pairs), load_scorer_base)
     require_length(begun, stage.max_length, f"{field}.max_length")
     network = RewardModel.of(begun.model, seed=context.spec.seed)
     if stage.adapter is not None:
@@ -61,7 +61,7 @@ def merged(
     """The reward model with its adapter in its weights, in the adapter's precision."""
     assert stage.adapter is not None
     base, seed = base_folder(begun), context.spec.seed
-    network = RewardModel.of(load_causal_lm(base, torch.float32), seed=seed)
+    network = RewardModel.of(load_scorer_base(base), seed=seed)
     network.adapt(stage.adapter, seed, base)
     network = network.merged(learnt)
     dtype = next(iter(learnt.values())).dtype

@@ -19,6 +19,11 @@ from rlhf_service.spec.stages import StageSpec
 from rlhf_service.stages.context import StageContext
 
 
+def whole_causal_lm(folder: Path) -> PreTrainedModel:
+    """In fp32. Raises ModelError."""
+    return load_causal_lm(folder, torch.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """A causal LM and its tokenizer, in fp32 on the CPU."""
@@ -34,14 +39,19 @@ class Start:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
-def start(context: StageContext, stage: StageSpec, texts: Callable[[], Iterable[str]]) -> Start:
+def start(
+    context: StageContext,
+    stage: StageSpec,
+    texts: Callable[[], Iterable[str]],
+    load: Callable[[Path], PreTrainedModel] = whole_causal_lm,
+) -> Start:
     """Load or build the stage's network. `texts` train the tokenizer of a scratch model."""
     model = context.spec.start_of(stage)
     if isinstance(model, ScratchModel):
         tokenizer = scratch_tokenizer(context, stage.name, model, texts)
         return Start(build_scratch(model, tokenizer, context.spec.seed), tokenizer, None)
     folder = context.model_folder(model)
-    return Start(load_causal_lm(folder, torch.float32), load_tokenizer(folder), folder)
+    return Start(load(folder), load_tokenizer(folder), folder)
 
 
 def what_learns(context: StageContext, stage: StageSpec, begun: Start) -> torch.nn.Module:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from rlhf_service.data.messages import Message
 from rlhf_service.data.rows import PreferenceRow
 from rlhf_service.data.tokens import collate_sequences, encode_preferences
 from rlhf_service.errors import ModelError
+from rlhf_service.events import StepCompleted
 from rlhf_service.models.build import build_scratch
 from rlhf_service.models.export import ModelCard, export_model
 from rlhf_service.models.heads import RewardModel
 from rlhf_service.models.tokenizer import train_tokenizer
 from rlhf_service.records import FinishReason, Prompt, Rollout
 from rlhf_service.reward.build import build_reward
+from rlhf_service.spec import JobSpec
 from rlhf_service.spec.learner import OptimizerSpec
 from rlhf_service.spec.model import FolderModel, ScratchModel, StageModel
 from rlhf_service.spec.reward import RewardModelReward
+from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.stages.preference import PreferenceTrainer
 from rlhf_service.testing import PlainEngine
 
@@ -130,3 +138,89 @@ def test_the_centring_term_draws_the_sum_of_a_pair_to_zero(
     assert chosen - rejected > 0.9 and report.accuracy == 1
     # Without the term the gradient of a pair is antisymmetric: the sum stays what it was.
     assert chosen + rejected == pytest.approx(0.0 if coef else 3.0, abs=0.05)
+
+
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "a",
+    "good",
+    "bad",
+    "film",
+    "dull",
+    "cold",
+    "user",
+    ":",
+]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A folder as BERT's authors publish one: network without a head, WordPiece tokenizer."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=CONTEXT,
+    )
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("adapter", [None, {"rank": 2}])
+def test_an_encoder_becomes_a_reward_model(encoder, corpus, make_context, tmp_path, adapter):
+    stage = {
+        "type": "reward",
+        "data": {"path": corpus["pairs"]},
+        "model": {"type": "folder", "path": str(encoder)},
+        "steps": 20,
+        "batch_size": 8,
+        "max_length": CONTEXT,
+        "optimizer": {"learning_rate": 2e-2},
+        "adapter": adapter,
+    }
+    spec = JobSpec.model_validate({"model": {"type": "scratch"}, "stages": [stage]})
+    context = make_context(spec, tmp_path / "job")
+    run_pipeline(context)
+    steps = [e.report for e in context.sink.events if isinstance(e, StepCompleted)]
+    assert steps[-1].validation_accuracy == 1.0
+
+    folder = context.folder.stage_model("reward")
+    standard = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        read = tokenizer("a good", " film", return_tensors="pt")
+        del read["token_type_ids"]
+        wanted = float(standard(**read).logits) + RewardModel.load(folder).bias
+    [found] = scores(folder, [rollout("a good", " film")])
+    assert found == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_conversation_is_scored_as_it_was_learnt(folder, tokenizer, tmp_path):
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    try:
+        tokenizer.save_pretrained(shutil.copytree(folder, tmp_path / "m"))
+        turns = (Message("user", "a film"),)
+        row = PreferenceRow("", "good", "bad", messages=turns)
+        [pair] = encode_preferences([row], tokenizer, CONTEXT)
+    finally:
+        tokenizer.chat_template = None
+    batch = collate_sequences([pair.chosen])
+    with torch.no_grad():
+        wanted = float(RewardModel.load(folder).eval()(batch.input_ids, batch.attention_mask)[0])
+    asked = rollout("user: a film", "good")
+    item = {"messages": [{"role": "user", "content": "a film"}]}
+    asked = dataclasses.replace(asked, prompt=dataclasses.replace(asked.prompt, item=item))
+    assert scores(tmp_path / "m", [asked]) == [pytest.approx(wanted, abs=1e-5)]

@@ -27,7 +27,7 @@ from tests.unit.test_learner import GradientEngine, learner_of, networks, stage_
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(["calc(3+4) = 7\n 12*5 error"] * 4, 300)
+    return train_tokenizer(["calc(3+4)=7\n 12*5 error"] * 4, 300)
 
 
 class Scripted:
@@ -74,7 +74,7 @@ def talk(tokenizer, turns, limit=40, max_turns=3):
 
 def test_tokens_are_kept_as_they_were_sampled_and_told(tokenizer):
     [called, plain], engine = talk(tokenizer, {0: ["calc(3+4)", "7"], 1: ["12"]})
-    told = tokenizer.encode(" = 7\n", add_special_tokens=False)
+    told = tokenizer.encode("=7\n", add_special_tokens=False)
     first = [*tokenizer.encode("calc(3+4)", add_special_tokens=False), tokenizer.eos_token_id]
     last = [*tokenizer.encode("7", add_special_tokens=False), tokenizer.eos_token_id]
     assert list(called.token_ids) == first + told + last
@@ -85,7 +85,7 @@ def test_tokens_are_kept_as_they_were_sampled_and_told(tokenizer):
         0.0
     ] * len(told)
     assert called.prompt == prompt(0)
-    assert (called.text, called.transcript) == ("7", "calc(3+4) = 7\n7")
+    assert (called.text, called.transcript) == ("7", "calc(3+4)=7\n7")
     assert plain.action_mask == () and plain.transcript == ""
     # The second request reads everything so far, has the room that is left, and draws anew.
     _, read, room, seed = engine.asked[2]
@@ -97,7 +97,7 @@ def test_turns_end_at_their_number_and_at_the_limit(tokenizer):
     [twice], engine = talk(tokenizer, {0: ["calc(1+1)", "calc(2+2)", "never"]}, max_turns=2)
     assert len(engine.asked) == 2 and twice.text == "calc(2+2)"
     length = len(tokenizer.encode("calc(1+1)", add_special_tokens=False)) + 1
-    told = len(tokenizer.encode(" = 2\n", add_special_tokens=False))
+    told = len(tokenizer.encode("=2\n", add_special_tokens=False))
     [full], engine = talk(tokenizer, {0: ["calc(1+1)", "2"]}, limit=length + told)
     assert len(engine.asked) == 1 and full.truncated and all(actions_of(full))
 
@@ -201,4 +201,4 @@ def test_a_policy_learns_to_use_the_calculator(make_context, tmp_path):
     assert abs(reports[0].kl) < 1e-5 and reports[0].sampler_difference_max < 1e-4
     before, after = (e for e in context.sink.events if isinstance(e, EvaluationCompleted))
     assert len(before.scores) == len(after.scores) == 32
-    assert any("calc(" in s.response and " = " in s.response for s in after.samples)
+    assert any("calc(" in s.response and "=" in s.response for s in after.samples)

@@ -9,7 +9,8 @@ import numpy as np
 from rlhf_service.recipes.answers import AnswerData
 from rlhf_service.recipes.files import write_rows
 
-TRAINING, HELD_OUT = 3_000, 256
+SMALLEST, LARGEST = 2, 60
+HELD_OUT = 256
 END = "</s>"
 """The end token of tokenizers trained here: it stands in a prompt where a turn has ended."""
 
@@ -17,10 +18,12 @@ END = "</s>"
 def prepare(folder: Path) -> AnswerData:
     """Write the recipe's files into `folder`. Deterministic."""
     rng = np.random.default_rng(12)
-    chosen = rng.choice(90 * 90, size=TRAINING + HELD_OUT, replace=False)
-    problems = [(10 + int(n) // 90, 10 + int(n) % 90) for n in chosen]
-    training, held_out = problems[:TRAINING], problems[TRAINING:]
-    guesses = rng.integers(100, 9802, size=len(problems)).tolist()
+    numbers = range(SMALLEST, LARGEST + 1)
+    every = [(a, b) for a in numbers for b in numbers]
+    problems = [every[i] for i in rng.permutation(len(every))]
+    training, held_out = problems[HELD_OUT:], problems[:HELD_OUT]
+    # A guess has the size of an answer, and is the answer to another problem.
+    guesses = [a * b for a, b in reversed(problems)]
     data = AnswerData(
         sft=folder / "sft.jsonl",
         sft_held_out=folder / "sft-held-out.jsonl",
@@ -28,8 +31,8 @@ def prepare(folder: Path) -> AnswerData:
         prompts_held_out=folder / "prompts-held-out.jsonl",
     )
     for path, part, guessed in (
-        (data.sft, training, guesses[:TRAINING]),
-        (data.sft_held_out, held_out, guesses[TRAINING:]),
+        (data.sft, training, guesses[HELD_OUT:]),
+        (data.sft_held_out, held_out, guesses[:HELD_OUT]),
     ):
         write_rows(
             path,
@@ -45,15 +48,15 @@ def prepare(folder: Path) -> AnswerData:
 
 
 def question(a: int, b: int) -> str:
-    return f"{a} * {b} ="
+    return f"{a}*{b}="
 
 
 def demonstrations(a: int, b: int, guess: int) -> list[dict[str, object]]:
     """A call, the answer read off its result, and a wrong answer given at once, twice."""
-    call = f" calc({a}*{b})"
+    call = f"calc({a}*{b})"
     return [
         {"prompt": question(a, b), "completion": call},
-        {"prompt": f"{question(a, b)}{call}{END} = {a * b}\n", "completion": str(a * b)},
-        {"prompt": question(a, b), "completion": f" {guess}"},
-        {"prompt": question(b, a), "completion": f" {guess}"},
+        {"prompt": f"{question(a, b)}{call}{END}={a * b}\n", "completion": str(a * b)},
+        {"prompt": question(a, b), "completion": str(guess)},
+        {"prompt": question(b, a), "completion": str(guess)},
     ]

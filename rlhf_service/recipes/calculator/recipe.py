@@ -27,7 +27,7 @@ def calculator_spec(data: AnswerData, seed: int) -> JobSpec:
     stages = (
         baseline(
             data,
-            steps=240,
+            steps=300,
             batch_size=128,
             max_length=56,
             learning_rate=3e-3,
@@ -35,4 +35,4 @@ def calculator_spec(data: AnswerData, seed: int) -> JobSpec:
         ),
         grpo.model_copy(update={"environment": CalculatorSpec()}),
     )
-    return small_job("calculator", seed, small_llama(64, vocab_size=320), stages)
+    return small_job("calculator", seed, small_llama(64, vocab_size=1500), stages)
