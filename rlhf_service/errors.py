@@ -85,6 +85,12 @@ class Unhealthy(TrainingError):
     reason = StopReason.UNHEALTHY
 
 
+class UnhealthyPause(TrainingError):
+    """An alarm was raised in a stage whose health.action is `pause`."""
+
+    reason = StopReason.UNHEALTHY_PAUSED
+
+
 class StorageError(TrainingError):
     """A checkpoint, event or artefact could not be written."""
 

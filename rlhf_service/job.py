@@ -42,6 +42,7 @@ class StopReason(StrEnum):
     NON_FINITE_LOSS = "non_finite_loss"  #: a loss or gradient became NaN or infinite
     REWARD_FAILED = "reward_failed"  #: the reward could not score
     UNHEALTHY = "unhealthy"  #: an alarm was raised and the stage's health.action is stop
+    UNHEALTHY_PAUSED = "unhealthy_paused"  #: the same, and the action is pause
     STORAGE_FAILED = "storage_failed"  #: disk full, or storage unreachable
     STALLED = "stalled"  #: a role stopped making progress, too often
     OUT_OF_MEMORY = "out_of_memory"  #: a process was killed for memory
@@ -50,13 +51,14 @@ class StopReason(StrEnum):
     INTERNAL_ERROR = "internal_error"  #: a fault of this software
 
     def to_status(self) -> JobStatus:
-        """The terminal status this reason leads to. Total."""
+        """The status this reason leads to; terminal, but for a pause. Total."""
         return REASON_STATUS.get(self, JobStatus.FAILED)
 
 
 REASON_STATUS = {
     StopReason.COMPLETED: JobStatus.SUCCEEDED,
     StopReason.CANCELLED_BY_USER: JobStatus.CANCELLED,
+    StopReason.UNHEALTHY_PAUSED: JobStatus.PAUSED,
 }
 
 TERMINAL = frozenset({JobStatus.CANCELLED, JobStatus.SUCCEEDED, JobStatus.FAILED})

@@ -68,8 +68,13 @@ def settle(status: JobStatus, deaths: int, max_attempts: int, facts: Facts) -> V
             return Settle(JobStatus.FAILED, stopped.reason, stopped.message)
         if stopped.reason is StopReason.CANCELLED_BY_USER and status is not JobStatus.PAUSING:
             return Settle(JobStatus.CANCELLING, message="its driver was told to stop")
+    by_itself = stopped is not None and stopped.reason.to_status() is JobStatus.PAUSED
+    message = stopped.message if stopped is not None and by_itself else ""
     if status is JobStatus.PAUSING:
-        return Settle(JobStatus.PAUSED)
+        return Settle(JobStatus.PAUSED, message=message)
+    if by_itself:
+        # Passes through pausing, as every pause of a running job does.
+        return Settle(JobStatus.PAUSING, message=message)
     if stopped is not None and stopped.reason is StopReason.COMPLETED:
         cause = "its driver said completed but wrote no completion record"
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rlhf_service.errors import ModelError
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.model import FolderModel, ModelSpec, ScratchModel
-from rlhf_service.spec.reward import models_in
+from rlhf_service.spec.reward import models_in, parts_of
 from rlhf_service.spec.stages import PpoStage
 
 CLASSIFIER = "ForSequenceClassification"
@@ -26,6 +26,7 @@ class Use(StrEnum):
     POLICY = "policy"  #: generates text, or is trained to
     CRITIC = "critic"  #: lends its trunk
     REWARD = "reward"  #: scores text
+    ENCODER = "encoder"  #: embeds text
 
 
 def check_model_folders(spec: JobSpec) -> None:
@@ -101,3 +102,5 @@ def models_of(spec: JobSpec) -> Iterator[tuple[str, ModelSpec | None, Use]]:
         for field, reward in stage.rewards():
             for place, model in models_in(reward, f"{at}.{field}"):
                 yield place, model, Use.REWARD
+            for place, part in parts_of(reward, f"{at}.{field}"):
+                yield f"{place}.encoder", getattr(part, "encoder", None), Use.ENCODER

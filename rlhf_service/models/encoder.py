@@ -23,9 +23,14 @@ def is_encoder(config: PreTrainedConfig) -> bool:
     )
 
 
+def load_encoder(folder: Path) -> PreTrainedModel:
+    """The network that gives each token its last hidden state, fp32. Raises ModelError."""
+    return load_network(AutoModel, folder, load_config(folder), torch.float32, "encoder")
+
+
 def load_scorer_base(folder: Path) -> PreTrainedModel:
     """What a reward model can be made of: a causal LM, or an encoder; fp32. Raises ModelError."""
     config = load_config(folder)
     if is_encoder(config):
-        return load_network(AutoModel, folder, config, torch.float32, "encoder")
+        return load_encoder(folder)
     return load_causal_lm(folder, torch.float32)

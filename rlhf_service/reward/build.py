@@ -57,6 +57,10 @@ def _build(spec: RewardSpec, folders: Mapping[str, Path], device: str) -> Reward
             return Regex(spec)
         case LengthReward():
             return Length(spec)
+        case TextSimilarityReward(encoder=FolderModel(path=path)):
+            from rlhf_service.reward.embedding import embedding_similarity
+
+            return embedding_similarity(spec, Path(path), device)
         case TextSimilarityReward():
             return text_similarity(spec)
         case ChrfReward():

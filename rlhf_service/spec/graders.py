@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_service.spec.base import Section
+from rlhf_service.spec.model import FolderModel
 
 OUTPUT = "{{sample.output_text}}"
 REFERENCE = "{{item.reference}}"
@@ -26,11 +27,12 @@ SimilarityMetric = Literal[
     "rouge_5",
     "rouge_l",
     "fuzzy_match",
+    "cosine",
 ]
 
 
 class TextSimilarityReward(Section):
-    """Nearness to a reference, 0 … 1."""
+    """Nearness to a reference, 0 … 1 (−1 … 1 for `cosine`)."""
 
     type: Literal["text_similarity"] = "text_similarity"
     name: str = "text_similarity"
@@ -46,11 +48,25 @@ class TextSimilarityReward(Section):
     """`bleu` is sacrebleu's sentence BLEU with effective order; `gleu` and `meteor` are NLTK's,
     `meteor` by exact and stem matches (synonyms want WordNet's files, which are not installed);
     `rouge_*` is the F-measure of Google's rouge-score with stemming; `fuzzy_match` is the share of
-    characters that need no edit (normalised indel similarity)."""
+    characters that need no edit (normalised indel similarity); `cosine` that of the texts'
+    embeddings by `encoder`."""
+
+    encoder: FolderModel | None = None
+    """For `cosine`: folder of a sentence encoder; a text is embedded as the mean of its tokens' last
+    hidden states."""
 
     pass_threshold: float | None = Field(default=None, ge=0, le=1)
     """As in the OpenAI API: a score of at least this counts as passed, which is reported as the
     component `<name>_passed`; the score stays what it is."""
+
+    @model_validator(mode="after")
+    def cosine_needs_an_encoder(self) -> TextSimilarityReward:
+        if (self.evaluation_metric == "cosine") is not (self.encoder is not None):
+            raise ValueError(
+                "evaluation_metric cosine needs `encoder`, a sentence encoder's folder; the other "
+                "metrics have no use for one"
+            )
+        return self
 
 
 class ChrfReward(Section):

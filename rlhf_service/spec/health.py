@@ -15,9 +15,9 @@ class HealthSpec(Section):
     patience: int = Field(default=3, ge=1)
     """Steps in a row beyond a threshold before its alarm is raised."""
 
-    action: Literal["none", "stop"] = "none"
-    """What an alarm does besides being an event. `stop` checkpoints and ends the job as failed for
-    reason `unhealthy`, its checkpoint kept."""
+    action: Literal["none", "pause", "stop"] = "none"
+    """What an alarm does besides being an event. `pause` checkpoints and lets go of the resources until
+    somebody resumes the job; `stop` checkpoints and ends it as failed for reason `unhealthy`."""
 
     kl_per_token: float | None = Field(default=1.0, gt=0)
     """KL to the reference per response token, nats; above it the policy runs away."""

@@ -13,7 +13,7 @@ import torch
 from rlhf_service.algorithms.losses import cross_entropy_sum
 from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.tokens import TokenRow, collate_tokens
-from rlhf_service.errors import NonFiniteLoss
+from rlhf_service.errors import NonFiniteLoss, TrainingError
 from rlhf_service.learner.base import Engine
 from rlhf_service.learner.schedule import learning_rate
 from rlhf_service.prompts import shard
@@ -29,7 +29,7 @@ class LanguageTrainer:
     """Trains a causal LM on rows whose loss mask says which tokens are predicted."""
 
     over: str | None = None
-    unwell: str | None = None
+    unwell: TrainingError | None = None
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlhf_service.errors import Unhealthy
+from rlhf_service.errors import TrainingError
 from rlhf_service.events import CheckpointSaved, Log, StageStarted, StepCompleted
 from rlhf_service.reports import StepReport
 from rlhf_service.stages.context import StageContext, StopRequested
@@ -35,8 +35,8 @@ class Trainer(Protocol):
         ...
 
     @property
-    def unwell(self) -> str | None:
-        """Why training must not go on like this, once that is so."""
+    def unwell(self) -> TrainingError | None:
+        """What to end with when training must not go on like this."""
         ...
 
     def begin(self) -> None:
@@ -59,8 +59,7 @@ class Trainer(Protocol):
 def run_steps(context: StageContext, trainer: Trainer) -> None:
     """Run `trainer` from its newest checkpoint to its last step.
 
-    Raises, after the checkpoint, StopRequested when the job is asked to stop, and Unhealthy when an
-    alarm is to stop it.
+    Raises, after the checkpoint, StopRequested when the job is asked to stop, and `trainer.unwell`.
     """
     done = restore(context, trainer)
     context.emit(
@@ -92,7 +91,7 @@ def run_steps(context: StageContext, trainer: Trainer) -> None:
             checkpoint(context, trainer, step)
             saved = step
         if trainer.unwell is not None:
-            raise Unhealthy(f"stopped after step {step} of stage {trainer.name}: {trainer.unwell}")
+            raise trainer.unwell
         if stopping and step < trainer.steps and trainer.over is None:
             raise StopRequested(f"stopped after step {step} of stage {trainer.name}")
     if saved < done:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlhf_service.algorithms.rewards import RunningMoments
 from rlhf_service.data.rows import read_prompts
 from rlhf_service.data.tokens import encode
-from rlhf_service.errors import RewardFailed
+from rlhf_service.errors import RewardFailed, TrainingError, Unhealthy, UnhealthyPause
 from rlhf_service.events import AlarmRaised, EvaluationCompleted, PromptQuarantined, SamplesDrawn
 from rlhf_service.health.monitor import Monitor
 from rlhf_service.ledger import PromptLedger
@@ -75,7 +75,7 @@ class PpoTrainer:
         )
         self.evaluations: list[EvaluationCompleted] = []
         self.over: str | None = None
-        self.unwell: str | None = None
+        self.unwell: TrainingError | None = None
         self._monitor = Monitor(run.stage, run.stage.health)
 
     def begin(self) -> None:
@@ -138,11 +138,8 @@ class PpoTrainer:
         self._monitor, said = self._monitor.look(step, report)
         for event in said:
             self._context.emit(event)
-            if isinstance(event, AlarmRaised) and self._run.stage.health.action == "stop":
-                self.unwell = (
-                    f"alarm {event.alarm} ({event.value:.3g}, threshold {event.threshold:g}): "
-                    f"{event.advice}"
-                )
+            if isinstance(event, AlarmRaised):
+                self.unwell = self.unwell or consequence(event, self._run.stage.health.action)
 
     def _evaluate(self) -> None:
         if self._held_out is None:
@@ -150,6 +147,23 @@ class PpoTrainer:
         found = evaluate(self._run, self._held_out, self._state.step, self._state.policy_version)
         self.evaluations.append(found)
         self._context.emit(found)
+
+
+def consequence(
+    alarm: AlarmRaised, action: Literal["none", "pause", "stop"]
+) -> TrainingError | None:
+    """What the stage ends with because of an alarm."""
+    found = (
+        f"alarm {alarm.alarm} ({alarm.value:.3g}, threshold {alarm.threshold:g}): {alarm.advice}"
+    )
+    at = f"after step {alarm.step} of stage {alarm.stage}: {found}"
+    match action:
+        case "stop":
+            return Unhealthy(f"stopped {at}")
+        case "pause":
+            return UnhealthyPause(f"paused {at}; resume the job to go on all the same")
+        case "none":
+            return None
 
 
 def answer_encoder(begun: Start) -> Encode:

@@ -12,6 +12,7 @@ import torch
 from rlhf_service.algorithms.losses import bradley_terry
 from rlhf_service.data.plan import RowPlan, split_holdout
 from rlhf_service.data.rows import PreferenceRow, read_preferences
+from rlhf_service.errors import TrainingError
 from rlhf_service.learner.base import Engine
 from rlhf_service.learner.schedule import learning_rate
 from rlhf_service.prompts import shard
@@ -59,7 +60,7 @@ class PreferenceTrainer(Generic[AnyPair]):
     """Widens the gap between the scores of chosen and rejected answers."""
 
     over: str | None = None
-    unwell: str | None = None
+    unwell: TrainingError | None = None
 
     def __init__(
         self,

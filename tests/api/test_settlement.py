@@ -55,3 +55,12 @@ def test_cancelled_is_never_said_while_something_lives(known: Facts) -> None:
     verdict = settle(JobStatus.CANCELLING, 0, 3, known)
     if isinstance(verdict, Settle) and verdict.status is JobStatus.CANCELLED:
         assert not known.leftovers
+
+
+def test_a_pause_by_an_alarm_becomes_a_pause_and_keeps_its_message() -> None:
+    word = JobStopped(reason=StopReason.UNHEALTHY_PAUSED, message="alarm", retryable=False)
+    known = Facts(has_result=False, stopped=word)
+    assert settle(JobStatus.RUNNING, 0, 3, known) == Settle(JobStatus.PAUSING, message="alarm")
+    assert settle(JobStatus.PAUSING, 0, 3, known) == Settle(JobStatus.PAUSED, message="alarm")
+    cancelled = settle(JobStatus.CANCELLING, 0, 3, known)
+    assert isinstance(cancelled, Settle) and cancelled.status is JobStatus.CANCELLED

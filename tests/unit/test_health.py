@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlhf_service.errors import Unhealthy
+from rlhf_service.errors import Unhealthy, UnhealthyPause
 from rlhf_service.events import AlarmCleared, AlarmRaised, CheckpointSaved
 from rlhf_service.health.alarms import ALARMS
 from rlhf_service.health.monitor import Monitor
@@ -156,6 +156,13 @@ def test_an_alarm_is_an_event_and_stops_only_when_told_to(pipeline_spec, make_co
     assert (saved[-1].stage, saved[-1].step) == ("ppo", 1)
     assert Unhealthy.reason is StopReason.UNHEALTHY
     assert StopReason.UNHEALTHY.to_status() is JobStatus.FAILED
+
+    paused = make_context(unwell(pipeline_spec, action="pause"), tmp_path / "paused")
+    with pytest.raises(UnhealthyPause, match=r"paused after step 1 .* resume the job"):
+        run_pipeline(paused)
+    # The alarm is known by now: going on is what resuming means.
+    run_pipeline(make_context(unwell(pipeline_spec, action="pause"), tmp_path / "paused"))
+    assert paused.folder.result.exists()
 
     resumed = make_context(unwell(pipeline_spec), tmp_path / "stopped")
     run_pipeline(resumed)

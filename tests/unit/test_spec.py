@@ -70,7 +70,9 @@ def test_every_field_has_a_sentence():
 def test_terminal_states_never_change_and_every_reason_has_a_status():
     assert all(not TRANSITIONS[status] for status in TERMINAL)
     assert set(TRANSITIONS) == set(JobStatus)
-    assert all(reason.to_status() in TERMINAL for reason in StopReason)
+    pauses = {reason for reason in StopReason if reason.to_status() is JobStatus.PAUSED}
+    assert pauses == {StopReason.UNHEALTHY_PAUSED}
+    assert all(reason.to_status() in TERMINAL for reason in set(StopReason) - pauses)
     assert not can_move(JobStatus.SUCCEEDED, JobStatus.RUNNING)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from rlhf_service.recipes.answers import AnswerData
 from rlhf_service.recipes.files import write_rows
 
-SMALLEST, LARGEST = 2, 60
+SMALLEST, LARGEST = 2, 40
 HELD_OUT = 256
 END = "</s>"
 """The end token of tokenizers trained here: it stands in a prompt where a turn has ended."""
@@ -52,11 +52,10 @@ def question(a: int, b: int) -> str:
 
 
 def demonstrations(a: int, b: int, guess: int) -> list[dict[str, object]]:
-    """A call, the answer read off its result, and a wrong answer given at once, twice."""
+    """A call, the answer read off its result, and a wrong answer given at once."""
     call = f"calc({a}*{b})"
     return [
         {"prompt": question(a, b), "completion": call},
         {"prompt": f"{question(a, b)}{call}{END}={a * b}\n", "completion": str(a * b)},
         {"prompt": question(a, b), "completion": str(guess)},
-        {"prompt": question(b, a), "completion": str(guess)},
     ]

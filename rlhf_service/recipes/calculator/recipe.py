@@ -27,10 +27,10 @@ def calculator_spec(data: AnswerData, seed: int) -> JobSpec:
     stages = (
         baseline(
             data,
-            steps=300,
+            steps=400,
             batch_size=128,
             max_length=56,
-            learning_rate=3e-3,
+            learning_rate=2e-3,
             validation_rows=256,
         ),
         grpo.model_copy(update={"environment": CalculatorSpec()}),
