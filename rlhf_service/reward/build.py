@@ -27,7 +27,12 @@ from rlhf_service.spec.graders import (
     TextSimilarityReward,
     TokenF1Reward,
 )
-from rlhf_service.spec.judges import HttpReward, PythonReward, ScoreModelReward
+from rlhf_service.spec.judges import (
+    HttpReward,
+    LabelModelReward,
+    PythonReward,
+    ScoreModelReward,
+)
 from rlhf_service.spec.model import FolderModel, StageModel
 from rlhf_service.spec.reward import (
     BlendReward,
@@ -82,7 +87,7 @@ def _build(spec: RewardSpec, folders: Mapping[str, Path], device: str) -> Reward
         case BlendReward():
             parts = tuple(_build(part, folders, device) for part in distinct(spec.rewards))
             return Blend(parts, spec.weights)
-        case HttpReward() | ScoreModelReward() | PythonReward():
+        case HttpReward() | ScoreModelReward() | LabelModelReward() | PythonReward():
             return build_judge(spec)
         case RewardModelReward():
             return load_scorer(spec.name, spec.model, folders, device)

@@ -23,7 +23,13 @@ from pydantic import BaseModel
 
 from rlhf_service.errors import SpecError
 from rlhf_service.reward.remote.address import AddressRefused, check_url
-from rlhf_service.spec.judges import HttpReward, Judge, PythonReward, ScoreModelReward
+from rlhf_service.spec.judges import (
+    HttpReward,
+    Judge,
+    LabelModelReward,
+    PythonReward,
+    ScoreModelReward,
+)
 from rlhf_service.spec.walk import sections
 
 
@@ -133,7 +139,7 @@ def check_judge(judge: Judge, operator: Operator) -> None:
             host = checked_host(judge.url, operator, "url")
             for name in judge.headers_from_env.values():
                 checked_secret(name, host, operator, "headers_from_env")
-        case ScoreModelReward():
+        case ScoreModelReward() | LabelModelReward():
             host = checked_host(judge.base_url, operator, "base_url")
             if judge.api_key_env is not None:
                 checked_secret(judge.api_key_env, host, operator, "api_key_env")

@@ -7,7 +7,13 @@ from rlhf_service.reward.operator import Operator, check_judge
 from rlhf_service.reward.remote.http import HttpScorer
 from rlhf_service.reward.remote.score_model import ScoreModel
 from rlhf_service.reward.sandbox.python import PythonGrader
-from rlhf_service.spec.judges import HttpReward, Judge, PythonReward, ScoreModelReward
+from rlhf_service.spec.judges import (
+    HttpReward,
+    Judge,
+    LabelModelReward,
+    PythonReward,
+    ScoreModelReward,
+)
 
 
 def build_judge(spec: Judge, operator: Operator | None = None) -> RewardFunction:
@@ -17,7 +23,7 @@ def build_judge(spec: Judge, operator: Operator | None = None) -> RewardFunction
     match spec:
         case HttpReward():
             return HttpScorer(spec, operator)
-        case ScoreModelReward():
+        case ScoreModelReward() | LabelModelReward():
             return ScoreModel(spec, operator)
         case PythonReward():
             return PythonGrader(spec, operator)

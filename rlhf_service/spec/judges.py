@@ -122,21 +122,14 @@ class SpendSpec(Section):
         return self
 
 
-class ScoreModelReward(Section):
-    """A number that a language model gives (the OpenAI fine-tuning API's score_model grader)."""
-
-    type: Literal["score_model"] = "score_model"
-    name: str = "score_model"
-    """Name of this component in every Score."""
+class AskedModel(Section):
+    """What graders by a language model share."""
 
     model: str = Field(min_length=1)
     """The judge, as its endpoint names it."""
 
     input: tuple[JudgeMessage, ...] = Field(min_length=1)
     """What the judge is asked."""
-
-    range: tuple[float, float] = (0.0, 1.0)
-    """Lowest and highest score; a number outside it is a failure, not clipped."""
 
     sampling_params: JudgeSampling = JudgeSampling()
     """How the judge samples."""
@@ -163,12 +156,44 @@ class ScoreModelReward(Section):
     calls: RemoteCalls = RemoteCalls(timeout=60.0)
     """Timeouts, retries and limits."""
 
+
+class ScoreModelReward(AskedModel):
+    """A number that a language model gives (the OpenAI fine-tuning API's score_model grader)."""
+
+    type: Literal["score_model"] = "score_model"
+    name: str = "score_model"
+    """Name of this component in every Score."""
+
+    range: tuple[float, float] = (0.0, 1.0)
+    """Lowest and highest score; a number outside it is a failure, not clipped."""
+
     @field_validator("range")
     @classmethod
     def range_is_ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
         if not bounds[0] < bounds[1]:
             raise ValueError(f"{bounds[0]} is not below {bounds[1]}")
         return bounds
+
+
+class LabelModelReward(AskedModel):
+    """1 when a language model gives a passing label, else 0 (the OpenAI API's label_model grader)."""
+
+    type: Literal["label_model"] = "label_model"
+    name: str = "label_model"
+    """Name of this component in every Score."""
+
+    labels: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2)
+    """What the judge chooses from; another answer is a failure."""
+
+    passing_labels: tuple[str, ...] = Field(min_length=1)
+    """Labels that earn 1."""
+
+    @model_validator(mode="after")
+    def passing_labels_are_labels(self) -> LabelModelReward:
+        unknown = sorted(set(self.passing_labels) - set(self.labels))
+        if unknown:
+            raise ValueError(f"passing_labels: {unknown[0]!r} is none of the labels")
+        return self
 
 
 class PythonReward(Section):
@@ -209,4 +234,6 @@ class PythonReward(Section):
         return source
 
 
-Judge = HttpReward | ScoreModelReward | PythonReward
+ModelJudge = ScoreModelReward | LabelModelReward
+
+Judge = HttpReward | ModelJudge | PythonReward

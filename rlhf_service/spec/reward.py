@@ -20,7 +20,7 @@ from rlhf_service.spec.graders import (
     TextSimilarityReward,
     TokenF1Reward,
 )
-from rlhf_service.spec.judges import Judge, ScoreModelReward
+from rlhf_service.spec.judges import Judge, ModelJudge
 from rlhf_service.spec.model import FolderModel, StageModel
 from rlhf_service.template import columns_of
 
@@ -208,7 +208,7 @@ def columns_in(reward: RewardSpec, field: str) -> Iterator[tuple[str, str]]:
             if isinstance(template, str):
                 for column in columns_of(template):
                     yield f"{at}.{name}", column
-        if isinstance(part, ScoreModelReward):
+        if isinstance(part, ModelJudge):
             for number, message in enumerate(part.input):
                 for column in columns_of(message.content):
                     yield f"{at}.input[{number}].content", column

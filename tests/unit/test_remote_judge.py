@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from rlhf_service.errors import SpecError
 from rlhf_service.records import ScoreFailure
 from rlhf_service.reward.operator import Operator
 from rlhf_service.reward.remote import caller
 from rlhf_service.reward.remote.fault import RemoteFault
-from rlhf_service.reward.remote.score_model import ScoreModel, score_in
-from rlhf_service.spec.judges import ScoreModelReward
+from rlhf_service.reward.remote.question import score_in
+from rlhf_service.reward.remote.score_model import ScoreModel
+from rlhf_service.spec.judges import LabelModelReward, ScoreModelReward
 from tests.unit.scoring_server import ScoringServer
 from tests.unit.test_reward_kinds import rollout
 
@@ -175,3 +177,43 @@ def test_a_number_with_an_exponent_is_one_number():
     assert score_in("about 5E-1", 0, 1) == 0.5
     with pytest.raises(RemoteFault):
         score_in("1e9999", 0, 1)
+
+
+LABELS = {"labels": ("good", "fair", "3"), "passing_labels": ("good", "3")}
+
+
+def labeller(base):
+    plain = {"model": "judge-1", "input": [MESSAGE], "base_url": f"{base}/v1", **LABELS}
+    plain["calls"] = {"timeout": 2.0, "deadline": 10.0, "retries": 0}
+    return ScoreModel(LabelModelReward.model_validate(plain), LAN)
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ('{"label": "good"}', 1.0),
+        ('```json\n{"label": "fair"}\n```', 0.0),
+        (" good\n", 1.0),
+        ('"fair"', 0.0),
+        ("3", 1.0),
+        ('{"label": "best"}', "bad_answer"),
+        ("good or fair", "bad_answer"),
+        ('{"label": ["good"]}', "bad_answer"),
+        ('{"score": 1}', "bad_answer"),
+    ],
+)
+def test_a_label_passes_or_not_and_anything_else_is_a_failure(content, wanted):
+    server = ScoringServer(says(content))
+    with server.running() as base:
+        assert kinds(labeller(base).score([rollout("4", answer="four")])) == [wanted]
+    [asked] = server.requests
+    schema = asked["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["label"]["enum"] == ["good", "fair", "3"]
+    assert '"good", "fair", "3"' in asked["messages"][-1]["content"]
+
+
+def test_passing_labels_are_among_the_labels():
+    with pytest.raises(ValidationError, match="'best' is none of the labels"):
+        LabelModelReward.model_validate(
+            {"model": "m", "input": [MESSAGE], "labels": ["a", "b"], "passing_labels": ["best"]}
+        )

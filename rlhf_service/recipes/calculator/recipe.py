@@ -18,7 +18,7 @@ def calculator_spec(data: AnswerData, seed: int) -> JobSpec:
         EXACT,
         data,
         evaluation,
-        steps=24,
+        steps=40,
         prompts_per_step=16,
         max_prompt_length=16,
         max_new_tokens=40,
@@ -27,7 +27,7 @@ def calculator_spec(data: AnswerData, seed: int) -> JobSpec:
     stages = (
         baseline(
             data,
-            steps=400,
+            steps=700,
             batch_size=128,
             max_length=56,
             learning_rate=2e-3,

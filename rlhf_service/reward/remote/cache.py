@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rlhf_service.reward.operator import Operator
-from rlhf_service.spec.judges import ScoreModelReward
+from rlhf_service.spec.judges import ModelJudge
 
 BUSY_SECONDS = 10.0
 
@@ -26,7 +26,7 @@ class AnswerCache(Protocol):
         ...
 
 
-def build_cache(spec: ScoreModelReward, operator: Operator) -> AnswerCache:
+def build_cache(spec: ModelJudge, operator: Operator) -> AnswerCache:
     """The one that the spec asks for."""
     if spec.cache == "none":
         return MemoryCache(0)

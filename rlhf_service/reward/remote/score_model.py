@@ -1,10 +1,9 @@
-"""A number that a language model gives, by any endpoint with OpenAI's chat completions."""
+"""What a language model says of a response, by any endpoint with OpenAI's chat completions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,23 +12,19 @@ from rlhf_service.records import Rollout, Score, ScoreFailure, ScoreOutcome
 from rlhf_service.reward.base import render
 from rlhf_service.reward.operator import Operator, checked_host
 from rlhf_service.reward.remote.address import Resolver, check_url, resolve
-from rlhf_service.reward.remote.answers import number, parsed
+from rlhf_service.reward.remote.answers import parsed
 from rlhf_service.reward.remote.cache import AnswerCache, build_cache
 from rlhf_service.reward.remote.caller import Call, Caller
 from rlhf_service.reward.remote.fault import RemoteFault
+from rlhf_service.reward.remote.question import question_of
 from rlhf_service.reward.remote.spend import Purse
-from rlhf_service.spec.judges import ScoreModelReward
-
-ASKED = 'Answer with JSON only: {{"score": x}}, x a number from {low:g} to {high:g}.'
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+from rlhf_service.spec.judges import ModelJudge
 
 
 class ScoreModel:
-    """Scores by ScoreModelReward."""
+    """Asks a judge and reads its answers as scores."""
 
-    def __init__(
-        self, spec: ScoreModelReward, operator: Operator, resolver: Resolver = resolve
-    ) -> None:
+    def __init__(self, spec: ModelJudge, operator: Operator, resolver: Resolver = resolve) -> None:
         """Raises SpecError when the operator does not allow the endpoint or the key."""
         host = checked_host(spec.base_url, operator, "base_url")
         secrets = {}
@@ -37,7 +32,7 @@ class ScoreModel:
             secrets["Authorization"] = f"Bearer {operator.secret(spec.api_key_env, host)}"
         url = f"{spec.base_url.rstrip('/')}/chat/completions"
         destination = check_url(url, operator.private_urls, operator.url_hosts)
-        self._spec, self._url = spec, url
+        self._spec, self._url, self._question = spec, url, question_of(spec)
         self._purse = Purse(spec.spend)
         self._cache: AnswerCache = build_cache(spec, operator)
         self._caller = Caller(
@@ -72,7 +67,6 @@ class ScoreModel:
 
     def _body(self, rollout: Rollout) -> bytes | ScoreFailure:
         spec = self._spec
-        low, high = spec.range
         try:
             messages = [
                 {"role": message.role, "content": render(message.content, rollout)}
@@ -80,7 +74,7 @@ class ScoreModel:
             ]
         except LookupError as fault:
             return ScoreFailure(kind="raised", message=f"LookupError: {fault}")
-        messages.append({"role": "system", "content": ASKED.format(low=low, high=high)})
+        messages.append({"role": "system", "content": self._question.instruction})
         body: dict[str, Any] = {"model": spec.model, "messages": messages}
         sampling = spec.sampling_params.model_dump(exclude_none=True)
         if "max_completions_tokens" in sampling:
@@ -89,7 +83,10 @@ class ScoreModel:
         if spec.answer_format == "json_object":
             body["response_format"] = {"type": "json_object"}
         elif spec.answer_format == "json_schema":
-            body["response_format"] = {"type": "json_schema", "json_schema": answer_schema()}
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": self._question.schema(),
+            }
         return json.dumps(body).encode()
 
     def _key(self, body: bytes) -> str:
@@ -100,23 +97,9 @@ class ScoreModel:
         answer = parsed(data)
         if isinstance(answer, dict):
             self._purse.pay(answer.get("usage"))
-        value = score_in(said_in(answer), *self._spec.range)
+        value = self._question.read(said_in(answer))
         self._cache.put(key, value)
         return value
-
-
-def answer_schema() -> dict[str, Any]:
-    """The answer as structured output. Bounds are checked here: not every endpoint knows them."""
-    return {
-        "name": "score",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {"score": {"type": "number"}},
-            "required": ["score"],
-            "additionalProperties": False,
-        },
-    }
 
 
 def said_in(answer: object) -> str:
@@ -131,25 +114,3 @@ def said_in(answer: object) -> str:
     if not isinstance(content, str) or not content.strip():
         raise RemoteFault("bad_answer", "the judge says nothing")
     return content
-
-
-def score_in(content: str, low: float, high: float) -> float:
-    """The score of an answer: {"score": x}, or text with exactly one number. Raises RemoteFault."""
-    text = content.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
-    try:
-        said: object = json.loads(text)
-    except (ValueError, RecursionError):
-        said = None
-    if isinstance(said, dict):
-        value = number(said.get("score"), "the judge's score")
-    elif isinstance(said, int | float) and not isinstance(said, bool):
-        value = number(said, "the judge's score")
-    else:
-        found = NUMBER.findall(text)
-        if len(found) != 1:
-            quoted = " ".join(text.split())[:100]
-            raise RemoteFault("bad_answer", f"no single number in the judge's answer: {quoted}")
-        value = number(float(found[0]), "the judge's score")
-    if not low <= value <= high:
-        raise RemoteFault("bad_answer", f"the judge's score {value:g} is not in {low:g} … {high:g}")
-    return value
