@@ -39,8 +39,6 @@ def prepare(folder: Path) -> InstructData:
 
 def row(pair: Answered) -> dict[str, object]:
     """One request and its right answer."""
-    turns = [
-        {"role": "system", "content": REQUEST},
-        {"role": "user", "content": pair.prompt.removesuffix(" =")},
-    ]
-    return {"messages": turns, "reference": pair.answer}
+    english = pair.prompt.removesuffix(" =")
+    turns = [{"role": "system", "content": REQUEST}, {"role": "user", "content": english}]
+    return {"messages": turns, "english": english, "reference": pair.answer}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlhf_service.recipes.instruct.data import InstructData
 from rlhf_service.recipes.small import RESOURCES
-from rlhf_service.recipes.translation.recipe import BLEU, CHRF, CHRF_AND_BLEU
+from rlhf_service.recipes.translation.recipe import BLEU, CHRF
 from rlhf_service.spec import (
     CheckpointSpec,
     DataSpec,
@@ -18,7 +18,22 @@ from rlhf_service.spec import (
     SamplingSpec,
 )
 from rlhf_service.spec.adapter import LoraSpec
+from rlhf_service.spec.graders import TextSimilarityReward
 from rlhf_service.spec.model import FolderModel
+from rlhf_service.spec.reward import MultiReward
+
+# Names and punctuation make the English sentence itself worth a little: it must not be the answer.
+TRANSLATED = MultiReward(
+    name="translated",
+    graders={
+        "chrf": CHRF,
+        "bleu": BLEU,
+        "echo": TextSimilarityReward(
+            name="echo", evaluation_metric="fuzzy_match", reference="{{item.english}}"
+        ),
+    },
+    calculate_output="(chrf + bleu) / 2 - max(echo - 0.5, 0)",
+)
 
 
 def instruct_spec(data: InstructData, seed: int) -> JobSpec:
@@ -27,7 +42,7 @@ def instruct_spec(data: InstructData, seed: int) -> JobSpec:
         type="grpo",
         adapter=LoraSpec(rank=16, alpha=32),
         prompts=DataSpec(path=str(data.prompts)),
-        reward=CHRF_AND_BLEU,
+        reward=TRANSLATED,
         steps=24,
         prompts_per_step=4,
         samples_per_prompt=8,
