@@ -1,0 +1,65 @@
+{{/* A pod of the Ray cluster. Arguments: root, component, image, resources, gpus, sharedMemory,
+     nodeSelector, tolerations. */}}
+{{- define "rlhf.ray-pod" -}}
+metadata:
+  labels:
+    {{- include "rlhf.labels" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+spec:
+  serviceAccountName: {{ .root.Release.Name }}-ray
+  automountServiceAccountToken: {{ .needsApi }}
+  terminationGracePeriodSeconds: {{ .root.Values.ray.terminationGracePeriodSeconds }}
+  {{- include "rlhf.pull" .root | nindent 2 }}
+  securityContext: {{- include "rlhf.pod-security" .root | nindent 4 }}
+  {{- with .nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: ray
+      image: {{ .image }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      # Ray, DeepSpeed and Triton write caches below the home folder.
+      securityContext: {{- include "rlhf.container-security" (dict "readOnly" false) | nindent 8 }}
+      env:
+        - {name: HF_HUB_OFFLINE, value: "1"}
+        - {name: RAY_AUTH_MODE, value: token}
+      {{- if eq .component "ray-head" }}
+      ports:
+        - {name: gcs-server, containerPort: 6379}
+        - {name: dashboard, containerPort: 8265}
+        - {name: client, containerPort: 10001}
+        - {name: metrics, containerPort: 8080}
+      {{- else }}
+      ports:
+        - {name: metrics, containerPort: 8080}
+      {{- end }}
+      lifecycle:
+        preStop:
+          # Tell Ray that the node goes, then give its learners time for a checkpoint.
+          exec: {command: [/bin/sh, -c, ray stop --grace-period {{ max 30 (sub .root.Values.ray.terminationGracePeriodSeconds 30) }}]}
+      resources:
+        requests:
+          {{- toYaml .resources.requests | nindent 10 }}
+          {{- if .gpus }}
+          nvidia.com/gpu: {{ .gpus }}
+          {{- end }}
+        limits:
+          {{- toYaml .resources.limits | nindent 10 }}
+          {{- if .gpus }}
+          nvidia.com/gpu: {{ .gpus }}
+          {{- end }}
+      volumeMounts:
+        - {name: storage, mountPath: /storage}
+        - {name: shared-memory, mountPath: /dev/shm}
+        - {name: ray-logs, mountPath: /tmp/ray}
+  volumes:
+    - name: storage
+      persistentVolumeClaim: {claimName: {{ include "rlhf.claim" .root }}}
+    - name: shared-memory
+      emptyDir: {medium: Memory, sizeLimit: {{ .sharedMemory }}}
+    - name: ray-logs
+      emptyDir: {sizeLimit: 20Gi}
+{{- end }}

