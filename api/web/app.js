@@ -1,6 +1,7 @@
 // The page: a list of jobs, and one job live. `#job-…` in the address picks the job.
 
 import { Chart } from "./chart.js";
+import { Findings } from "./findings.js";
 import { follow } from "./stream.js";
 
 const FIGURES = {
@@ -73,7 +74,9 @@ async function refresh(jobId) {
 
 function watch(jobId) {
   const charts = new Map();
+  const findings = new Findings({ alarms: $("alarms"), results: $("results"), samples: $("samples") });
   let due;
+  $("report").onclick = () => report(jobId).catch((fault) => { $("message").textContent = fault.message; });
   for (const id of ["charts", "events"]) $(id).replaceChildren();
   follow(jobId, headers(), leaving.signal, ({ seq, event }) => {
     if (event.type === "step") {
@@ -84,6 +87,7 @@ function watch(jobId) {
         charts.get(key).add(event.step, event.report[name]);
       }
     }
+    findings.take(event);
     const line = document.createElement("li");
     line.value = seq;
     line.textContent = describe(event);
@@ -93,8 +97,19 @@ function watch(jobId) {
   });
 }
 
+async function report(jobId) {
+  // The API wants the key in a header, which a link cannot carry.
+  const answer = await fetch(`/v1/jobs/${jobId}/report.html`, { headers: headers() });
+  if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.statusText);
+  const page = URL.createObjectURL(await answer.blob());
+  const link = document.createElement("a");
+  Object.assign(link, { href: page, download: `${jobId}-report.html` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(page), 60_000);
+}
+
 function describe(event) {
-  const { type, report, samples, ...rest } = event;
+  const { type, report, samples, scores, metrics, differences, ...rest } = event;
   const said = Object.entries(rest).filter(([, value]) => value !== null && value !== "");
   return `${type} ${said.map(([name, value]) => `${name}=${value}`).join(" ")}`;
 }
