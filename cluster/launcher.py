@@ -15,7 +15,7 @@ import requests
 from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from rlhf_service.errors import LauncherError
+from rlhf_service.errors import LauncherError, LauncherUnreachable
 from rlhf_service.launching import Capacity, LaunchRequest, LaunchState
 from rlhf_service.storage import write_private
 
@@ -189,7 +189,9 @@ def translated(address: str) -> Iterator[None]:
     try:
         yield
     except (requests.RequestException, ConnectionError, OSError) as fault:
-        raise LauncherError(f"the Ray cluster at {address} does not answer: {fault}") from fault
+        raise LauncherUnreachable(
+            f"the Ray cluster at {address} does not answer: {fault}"
+        ) from fault
     except (RayError, RuntimeError, ValueError, KeyError, TypeError) as fault:
         # Ray's text may be a traceback and a last line of one full stop.
         lines = [line for line in str(fault).splitlines() if line.strip(" .")] or [repr(fault)]

@@ -113,3 +113,7 @@ class WeightsCorrupt(RlhfError):
 
 class LauncherError(RlhfError):
     """The cluster refused or could not be reached."""
+
+
+class LauncherUnreachable(LauncherError):
+    """The cluster did not answer, or not in time: whether it did what it was asked is not known."""

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlhf_service.errors import LauncherError
+from rlhf_service.errors import LauncherError, LauncherUnreachable
 from rlhf_service.launching import Capacity, LaunchRequest, LaunchState
 from rlhf_service.storage import JobFolder, write_atomically
 
@@ -40,6 +40,8 @@ class FakeLauncher:
         self.reachable = True
         self.refuses = False
         """A reachable cluster that will not take submissions."""
+        self.late = 0
+        """Submit calls that are carried out and answered too late."""
         self.pending = False
         """New submissions stay PENDING until `begin`."""
         self.stubborn = False
@@ -63,6 +65,9 @@ class FakeLauncher:
             self.attempts.setdefault(
                 request.submission_id, FakeAttempt(request, state=state, actors=actors)
             )
+            if self.late:
+                self.late -= 1
+                raise LauncherUnreachable("the fake cluster answers too late")
 
     def stop(self, submission_id: str) -> None:
         with self._lock:

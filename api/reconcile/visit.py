@@ -22,7 +22,7 @@ from api.store.leases import Lease, LeaseLost, lock_leased, release_lease, take_
 from api.store.moves import move
 from api.store.tables import AttemptRow, JobRow
 from api.store.types import now
-from rlhf_service.errors import LauncherError
+from rlhf_service.errors import LauncherError, LauncherUnreachable
 from rlhf_service.events import JobStopped, Log
 from rlhf_service.job import JobStatus, StopReason, can_move
 from rlhf_service.launching import LaunchState
@@ -121,6 +121,8 @@ class Visitor:
             raise LeaseLost(f"{job.id} changed before it was submitted; the next look decides")
         try:
             await self.cluster.submit(launch_request(job, self.settings, self.secret))
+        except LauncherUnreachable:
+            raise  # asked again at the next look; a second submission of the same name is none
         except LauncherError as fault:
             await self.cluster.capacity()  # raises when it is unreachable rather than unwilling
             await self._refused(lease, attempt.number, str(fault))

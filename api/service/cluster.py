@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from rlhf_service.errors import LauncherError
+from rlhf_service.errors import LauncherError, LauncherUnreachable
 from rlhf_service.launching import Capacity, JobLauncher, LaunchRequest, LaunchState
 
 Answer = TypeVar("Answer")
@@ -51,7 +51,7 @@ class Cluster:
             answer = await asyncio.wait_for(future, self.timeout)
         except TimeoutError:
             self.fault = f"no answer within {self.timeout:g} s"
-            raise LauncherError(self.fault) from None
+            raise LauncherUnreachable(self.fault) from None
         except LauncherError as fault:
             self.fault = str(fault)
             raise

@@ -152,6 +152,18 @@ async def test_a_cluster_that_refuses_fails_the_job(world: World) -> None:
     assert "takes no submissions" in job["message"]
 
 
+async def test_a_cluster_that_answers_too_late_has_refused_nothing(world: World) -> None:
+    late = world.launcher.late = world.settings.launch_refusals + 2
+    job_id = (await world.submit())["id"]
+    await world.turn(late)
+    assert (await world.job(job_id))["status"] == "provisioning"
+    await world.turn()
+    assert list(world.launcher.attempts) == [f"{job_id}-a1"], "one attempt, however often asked"
+    await world.turn(2)
+    assert world.launcher.submits == [f"{job_id}-a1"] * (late + 1)
+    assert (await world.job(job_id))["status"] == "provisioning"
+
+
 async def test_stall_and_recovery_show_as_status(world: World) -> None:
     job_id, driver = await world.started()
     role, phase = "rollout-0", "generate"

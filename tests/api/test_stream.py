@@ -43,7 +43,7 @@ async def serving(settings: Settings, launcher: FakeLauncher) -> AsyncIterator[W
     headers = {"authorization": f"Bearer {key}"}
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
-        yield World(settings, launcher, client, app.state.services, key)
+        yield World(settings, launcher, client, app.state.services, key, app)
     server.should_exit = True
     with suppress(asyncio.CancelledError):
         await task

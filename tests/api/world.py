@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from api.main import create_app
 from api.services import Services
@@ -79,6 +80,7 @@ class World:
     client: httpx.AsyncClient
     services: Services
     key: str
+    app: FastAPI
 
     def spec(self, **changes: Any) -> JSON:
         """A small job that needs 1 CPU."""
@@ -153,4 +155,4 @@ async def running(
         async with httpx.AsyncClient(
             transport=transport, base_url="http://test", headers=headers
         ) as client:
-            yield World(settings, launcher, client, app.state.services, key)
+            yield World(settings, launcher, client, app.state.services, key, app)
