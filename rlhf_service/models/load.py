@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from rlhf_service.errors import ModelError
 from rlhf_service.models import lstm as lstm  # registers it
 from rlhf_service.models.check import CLASSIFIER
+
+# A bar for each folder read or written is noise in a job's log.
+disable_progress_bar()
 
 DROPOUTS = (
     "resid_pdrop",

@@ -27,7 +27,9 @@ def convert(file: Path, folder: Path) -> None:
     """Write the network and tokenizer of a GGUF file as a Hugging Face folder. Raises DataError."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     try:
         packed = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
