@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from api.reconcile.loop import Reconciler
 from api.service.cluster import Cluster
 from api.service.events import Events
+from api.service.files import Files
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
@@ -31,6 +32,7 @@ class Services:
     streams: Streams
     reports: Reports
     models: Models
+    files: Files
     keys: Keys
     reconciler: Reconciler
 
@@ -50,6 +52,7 @@ class Services:
             streams=Streams(database, signals, settings),
             reports=Reports(database),
             models=Models(database, settings),
+            files=Files(database, settings),
             keys=Keys(database),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
         )
