@@ -9,6 +9,9 @@ from typing import Any
 Near = Callable[[Sequence[int | str]], str]
 """Location of an unknown field → the name that was meant; empty when none is near."""
 
+ABSENT = object()
+"""Where a request has nothing."""
+
 
 def explain(error: Mapping[str, Any], body: object, near: Near) -> dict[str, str | None]:
     """One of pydantic's errors as a dotted field and what to do about it; `near` may know what a
@@ -32,19 +35,21 @@ def explain(error: Mapping[str, Any], body: object, near: Near) -> dict[str, str
 
 def dotted(loc: Sequence[int | str], body: object) -> str | None:
     """`stages[0].steps`, without the part of the request and the tags of unions."""
-    where, value = list(loc), body
+    where = list(loc)
+    value = ABSENT if body is None else body
     if where and where[0] in ("body", "query", "path", "header"):
         where = where[1:]
     text = ""
     for part in where:
-        is_tag = isinstance(value, dict) and value.get("type") == part and part not in value
-        if is_tag:
+        if isinstance(value, dict) and value.get("type") == part and part not in value:
             continue
+        if value is not ABSENT and not isinstance(value, dict | list):
+            break  # what follows tells members of a union apart
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
         if isinstance(value, dict):
-            value = value.get(part)
+            value = value.get(part, ABSENT)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             value = value[part]
         else:
-            value = None
+            value = ABSENT
     return text.removeprefix(".") or None

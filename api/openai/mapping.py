@@ -59,7 +59,8 @@ def to_spec(
     kind = stage_type(request, method)
     ranks = num_ranks(request.rlhf.resources)
     given = getattr(method, method.type)
-    asked = given.hyperparameters if given is not None else Supervised()
+    usual = Dpo() if method.type == "dpo" else Supervised()
+    asked = given.hyperparameters if given is not None else usual
     decided = decide(asked, method.type, kind, training.rows, ranks)
     stage = stage_of(kind, decided, training, validation)
     if method.reinforcement is not None:

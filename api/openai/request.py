@@ -23,29 +23,29 @@ class Section(BaseModel):
 class Supervised(Section):
     """Hyperparameters of every method."""
 
-    batch_size: Auto | Annotated[int, Field(ge=1)] = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Rows in one optimiser step; for `reinforcement`, prompts in one step."""
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] = "auto"
+    learning_rate_multiplier: Annotated[float, Field(gt=0)] | Auto = "auto"
     """Times the method's default learning rate."""
-    n_epochs: Auto | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    n_epochs: Annotated[int, Field(ge=1, le=1000)] | Auto = "auto"
     """Passes over the training file."""
 
 
 class Dpo(Supervised):
     """And those of `dpo`."""
 
-    beta: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
+    beta: Annotated[float, Field(gt=0, le=2)] | Auto = "auto"
     """How strongly the policy is held to the reference."""
 
 
 class Reinforcement(Supervised):
     """And those of `reinforcement`."""
 
-    compute_multiplier: Auto | Annotated[float, Field(gt=1e-5, le=10)] = "auto"
+    compute_multiplier: Annotated[float, Field(gt=1e-5, le=10)] | Auto = "auto"
     """Times the method's default number of responses to a prompt."""
-    eval_interval: Auto | Annotated[int, Field(ge=1)] = "auto"
+    eval_interval: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Steps between two evaluations on the validation file."""
-    eval_samples: Auto | Annotated[int, Field(ge=1)] = "auto"
+    eval_samples: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Responses to each evaluation prompt."""
     reasoning_effort: Literal["default"] | None = None
     """Only `default`: the model decides for itself."""
