@@ -9,6 +9,7 @@ from api.service.cluster import Cluster
 from api.service.events import Events
 from api.service.files import Files
 from api.service.fine_tuning import FineTuning
+from api.service.graders import Graders
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
@@ -35,6 +36,7 @@ class Services:
     models: Models
     files: Files
     fine_tuning: FineTuning
+    graders: Graders
     keys: Keys
     reconciler: Reconciler
 
@@ -58,10 +60,12 @@ class Services:
             models=models,
             files=files,
             fine_tuning=FineTuning(database, jobs, files, models),
+            graders=Graders(),
             keys=Keys(database),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
         )
 
     async def close(self) -> None:
+        self.graders.close()
         self.cluster.close()
         await self.database.close()

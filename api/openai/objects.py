@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from api.schemas import Progress, View
 from rlhf_service.job import JobStatus
 
@@ -109,3 +111,56 @@ class TuneCheckpoint(View):
     fine_tuning_job_id: str
     step_number: int
     metrics: dict[str, float]
+
+
+class GraderErrors(View):
+    """What went wrong in a grader's run. A score that could not be had is told here."""
+
+    formula_parse_error: bool = False
+    """The formula has no value."""
+    sample_parse_error: bool = False
+    truncated_observation_error: bool = False
+    unresponsive_reward_error: bool = False
+    invalid_variable_error: bool = False
+    """A template names a column that the item lacks."""
+    other_error: bool = False
+    other_error_details: str | None = None
+    python_grader_server_error: bool = False
+    python_grader_server_error_type: str | None = None
+    python_grader_runtime_error: bool = False
+    python_grader_runtime_error_details: str | None = None
+    model_grader_server_error: bool = False
+    model_grader_server_error_details: str | None = None
+    model_grader_refusal_error: bool = False
+    model_grader_parse_error: bool = False
+
+
+class GraderMetadata(View):
+    """How a grader's run went."""
+
+    name: str
+    type: str
+    errors: GraderErrors
+    execution_time: float
+    """Seconds."""
+    scores: dict[str, float]
+    """Every named part of the score."""
+    token_usage: int | None = None
+    sampled_model_name: str | None = None
+
+
+class GraderRun(View):
+    """A grader's score of one sample."""
+
+    reward: float
+    """0 when there is no score; `metadata.errors` says so."""
+    sub_rewards: dict[str, float]
+    """Scores of the parts of a `multi`."""
+    metadata: GraderMetadata
+    model_grader_token_usage_per_model: dict[str, int] = Field(default_factory=dict)
+
+
+class GraderChecked(View):
+    """A grader that a job would take."""
+
+    grader: dict[str, Any]
