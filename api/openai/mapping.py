@@ -128,7 +128,8 @@ def stage_of(
     """The stage without its reward."""
     batch = decided["batch_size"]
     steps = math.ceil(decided["n_epochs"] * training.rows / batch)
-    family = {"sft": SftStage, "dpo": DpoStage}.get(kind, PpoStage)
+    stages: dict[str, type[SftStage | DpoStage | PpoStage]] = {"sft": SftStage, "dpo": DpoStage}
+    family = stages.get(kind, PpoStage)
     rate = family.model_fields["optimizer"].default.learning_rate
     multiplied = rate * decided["learning_rate_multiplier"]
     stage: dict[str, Any] = {
@@ -182,8 +183,9 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(base)
     for name, value in over.items():
         below = found.get(name)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        found[name] = merged(below, value) if both else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = merged(below, value)
+        found[name] = value
     return found
 
 

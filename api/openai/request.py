@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 from rlhf_service.spec.job import LabelKey, LabelValue
 
@@ -101,7 +108,7 @@ class Extension(Section):
     """How much failure to survive."""
 
 
-EXAMPLES: list[dict[str, Any]] = [
+EXAMPLES: list[JsonValue] = [
     {
         "model": "local/small-chat",
         "training_file": "file-3f2a",

@@ -28,7 +28,8 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
     """None until the file begins."""
-    bytes: int = 0
+    size: int = 0
+    """Bytes of the file so far."""
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     _header: bytearray = field(default_factory=bytearray)
     _value: bytearray = field(default_factory=bytearray)
@@ -77,8 +78,8 @@ class Form:
                 raise BadParameter(f"longer than {MAX_FIELD} bytes", self._name or None)
             self._value += data[start:end]
             return
-        self.bytes += end - start
-        if self.bytes > self.max_bytes:
+        self.size += end - start
+        if self.size > self.max_bytes:
             raise TooLarge(f"the file is larger than {self.max_bytes} bytes", "file")
         piece = data[start:end]
         self._digest.update(piece)

@@ -97,7 +97,7 @@ def tune_event(stored: StoredEvent) -> TuneEvent:
     return TuneEvent(
         id=event_id(stored.job_id, stored.seq),
         created_at=unix(stored.created_at),
-        level=level,  # type: ignore[arg-type]
+        level=level,
         message=message,
         type="metrics" if isinstance(event, StepCompleted) else "message",
         data=data,

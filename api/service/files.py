@@ -127,7 +127,8 @@ def check_fields(fields: dict[str, str]) -> None:
 
 def count_rows(path: Path) -> int:
     """Rows of a JSON Lines file. Raises DataError naming the first bad lines."""
-    rows, faults = 0, []
+    rows = 0
+    faults: list[str] = []
     with path.open("rb") as lines:
         for number in range(1, 2**62):
             line = lines.readline(MAX_LINE + 1)
@@ -159,7 +160,7 @@ def file_row(file_id: str, form: Form, rows: int) -> FileRow:
         id=file_id,
         filename=form.filename,
         purpose=PURPOSE,
-        bytes=form.bytes,
+        bytes=form.size,
         sha256=form.sha256,
         rows=rows,
         created_at=now(),

@@ -102,16 +102,7 @@ def score(
 def told(
     reward: RewardSpec, outcome: ScoreOutcome, parts: dict[str, float], seconds: float
 ) -> GraderRun:
-    failed = isinstance(outcome, ScoreFailure)
-    # A template's column that the item lacks.
-    unknown = failed and "LookupError" in outcome.message
-    formula = failed and outcome.kind == "not_finite"
-    errors = GraderErrors(
-        invalid_variable_error=unknown,
-        formula_parse_error=formula,
-        other_error=failed and not unknown and not formula,
-        other_error_details=outcome.message if isinstance(outcome, ScoreFailure) else None,
-    )
+    errors = errors_of(outcome) if isinstance(outcome, ScoreFailure) else GraderErrors()
     return GraderRun(
         reward=0.0 if isinstance(outcome, ScoreFailure) else outcome.value,
         sub_rewards=parts if reward.type in ("multi", "blend") else {},
@@ -122,4 +113,17 @@ def told(
             execution_time=seconds,
             scores=parts,
         ),
+    )
+
+
+def errors_of(failure: ScoreFailure) -> GraderErrors:
+    """The failure as the kind of error that OpenAI's clients know it by."""
+    # A template's column that the item lacks.
+    unknown = failure.message.startswith("LookupError")
+    formula = failure.kind == "not_finite"
+    return GraderErrors(
+        invalid_variable_error=unknown,
+        formula_parse_error=formula,
+        other_error=not unknown and not formula,
+        other_error_details=failure.message,
     )
