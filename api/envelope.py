@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -27,13 +28,11 @@ SECURITY_HEADERS = {
 class Envelope:
     """ASGI middleware, outermost of ours."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, larger: Mapping[str, int]) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
-
-    @property
-    def _too_large(self) -> str:
-        return f"the body is too large; at most {self.max_body_bytes} bytes are taken"
+        self.larger = larger
+        """Path → its own limit, for uploads."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,8 +55,10 @@ class Envelope:
             await send(message)
 
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self.max_body_bytes:
-            refusal = problem(Request(scope), 413, "request_too_large", self._too_large)
+        most = self.larger.get(scope["path"], self.max_body_bytes)
+        too_large = f"the body is too large; at most {most} bytes are taken"
+        if length.isdigit() and int(length) > most:
+            refusal = problem(Request(scope), 413, "request_too_large", too_large)
             await refusal(scope, receive, send_with_headers)
             return
         taken = 0
@@ -66,8 +67,8 @@ class Envelope:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self.max_body_bytes:  # a body that did not declare its length
-                raise HTTPException(413, self._too_large)
+            if taken > most:  # a body that did not declare its length
+                raise HTTPException(413, too_large)
             return message
 
         try:

@@ -5,7 +5,6 @@ OpenAI clients read.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.explain import explain
 from api.service.faults import Fault
 from api.suggest import suggestion
 from rlhf_service.errors import UserError
@@ -32,6 +32,8 @@ TITLES = {
     503: "Not available now",
 }
 RETRY_MAY_HELP = {408, 429, 500, 502, 503, 504}
+OPENAI_PATHS = ("/v1/files", "/v1/fine_tuning", "/v1/chat", "/v1/completions")
+"""Where OpenAI clients call: there an invalid request is 400, as they expect, not 422."""
 
 
 def problem(
@@ -76,53 +78,18 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, fault: RequestValidationError) -> JSONResponse:
-        faults = [explain(error, fault.body) for error in fault.errors()]
+        theirs = request.url.path.startswith(OPENAI_PATHS)
+        near = (lambda _: "") if theirs else suggestion
+        faults = [explain(error, fault.body, near) for error in fault.errors()]
         first = faults[0]
         text = f"{first['field']}: {first['message']}" if first["field"] else str(first["message"])
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        return problem(request, 422, "invalid_request", text + more, first["field"], faults=faults)
+        status = 400 if theirs else 422
+        return problem(
+            request, status, "invalid_request", text + more, first["field"], faults=faults
+        )
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, fault: HTTPException) -> JSONResponse:
         code = TITLES.get(fault.status_code, "error").lower().replace(" ", "_")
         return problem(request, fault.status_code, code, str(fault.detail))
-
-
-def explain(error: dict[str, Any], body: object) -> dict[str, str | None]:
-    """One validation error as a dotted field and what to do about it."""
-    field, message = dotted(error["loc"], body), str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        near = suggestion([part for part in error["loc"] if part != "body"])
-        message = "there is no such field; " + (f"did you mean {near!r}?" if near else "drop it")
-    elif error["type"] == "missing":
-        message = "is required; add it"
-    elif error["type"] == "json_invalid":
-        field, message = None, f"the body is not JSON: {error.get('ctx', {}).get('error', '')}"
-    # A check over several fields names the one it is about at the start of its message.
-    named = re.match(r"([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+(?:\[\d+\])?)*): (.+)", message, re.DOTALL)
-    if error["type"] == "value_error" and named:
-        field = f"{field}.{named[1]}" if field else named[1]
-        message = named[2]
-    return {"field": field, "message": message, "type": error["type"]}
-
-
-def dotted(loc: Sequence[int | str], body: object) -> str | None:
-    """`stages[0].steps`, without the part of the request and the tags of unions."""
-    where, value = list(loc), body
-    if where and where[0] in ("body", "query", "path", "header"):
-        where = where[1:]
-    text = ""
-    for index, part in enumerate(where):
-        is_tag = (
-            isinstance(value, dict) and value.get("type") == part and index < len(where) - 1
-        ) or (isinstance(value, dict) and value.get("type") == part and part not in value)
-        if is_tag:
-            continue
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            value = None
-    return text.removeprefix(".") or None

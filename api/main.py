@@ -14,7 +14,18 @@ from fastapi.staticfiles import StaticFiles
 
 from api import errors
 from api.envelope import Envelope
-from api.routes import events, health, internal, jobs, keys, models, reports
+from api.routes import (
+    events,
+    files,
+    fine_tuning,
+    graders,
+    health,
+    internal,
+    jobs,
+    keys,
+    models,
+    reports,
+)
 from api.service.secret import write_private
 from api.services import Services
 from api.settings import Settings
@@ -24,6 +35,8 @@ from rlhf_service.launching import JobLauncher
 log = logging.getLogger("rlhf.api")
 
 WEB = Path(__file__).parent / "web"
+FORM_BYTES = 2**20
+"""What a form may have around the file that is uploaded in it."""
 
 
 def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastAPI:
@@ -37,9 +50,21 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         redoc_url=None,
     )
     app.state.services = services
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    larger = {"/v1/files": settings.max_file_bytes + FORM_BYTES}
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, larger=larger)
     errors.install(app)
-    for routes in (jobs, events, reports, models, keys, internal, health):
+    for routes in (
+        jobs,
+        events,
+        reports,
+        models,
+        files,
+        fine_tuning,
+        graders,
+        keys,
+        internal,
+        health,
+    ):
         app.include_router(routes.router)
     app.mount("/web", StaticFiles(directory=WEB), name="web")
 

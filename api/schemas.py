@@ -153,10 +153,16 @@ class StageModelView(View):
 
 
 class ModelView(View):
-    """The model that a job was for. Its id is the job's."""
+    """The model that a job was for, or a base model of the operator's."""
 
     id: str
+    """The job's id; `ft:<base>:rlhf:<suffix>:<job>` of a fine-tuning job, which its job's id names
+    too; a base model's name."""
     object: Literal["model"] = "model"
+    created: int
+    """Unix seconds."""
+    owned_by: str
+    """`rlhf-service`, or `base` for a base model."""
     name: str
     path: str
     created_at: datetime

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from api.reconcile.loop import Reconciler
 from api.service.cluster import Cluster
 from api.service.events import Events
+from api.service.files import Files
+from api.service.fine_tuning import FineTuning
+from api.service.graders import Graders
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
@@ -31,6 +34,9 @@ class Services:
     streams: Streams
     reports: Reports
     models: Models
+    files: Files
+    fine_tuning: FineTuning
+    graders: Graders
     keys: Keys
     reconciler: Reconciler
 
@@ -41,19 +47,25 @@ class Services:
         secret = server_secret(settings)
         database, signals = Database(settings.database), Signals()
         cluster = Cluster(launcher, settings.launcher_timeout)
+        jobs = Jobs(database, cluster, signals, settings)
+        files, models = Files(database, settings), Models(database, settings)
         return cls(
             settings=settings,
             database=database,
             cluster=cluster,
-            jobs=Jobs(database, cluster, signals, settings),
+            jobs=jobs,
             events=Events(database, signals),
             streams=Streams(database, signals, settings),
             reports=Reports(database),
-            models=Models(database, settings),
+            models=models,
+            files=files,
+            fine_tuning=FineTuning(database, jobs, files, models),
+            graders=Graders(),
             keys=Keys(database),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
         )
 
     async def close(self) -> None:
+        self.graders.close()
         self.cluster.close()
         await self.database.close()

@@ -51,6 +51,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
     """Largest request body."""
 
+    max_file_bytes: int = Field(default=512 * 2**20, ge=1024)
+    """Largest file that may be uploaded."""
+
+    base_models: dict[str, Path] = Field(default_factory=dict)
+    """Base models by the name that fine-tuning requests use: a model folder, or a folder of model
+    folders (`name/below`). In the environment: a JSON object."""
+
     reconcile: bool = True
     """Run the background loops in this process."""
 
@@ -122,7 +129,13 @@ class Settings(BaseSettings):
     @property
     def roots(self) -> tuple[Path, ...]:
         """Folders that jobs may read from."""
-        return (*self.data_roots, self.storage / "data", self.storage / "jobs")
+        own = (self.storage / "data", self.storage / "jobs")
+        return (*self.data_roots, *self.base_models.values(), *own)
+
+    @property
+    def uploads(self) -> Path:
+        """Uploaded files; jobs may read them."""
+        return self.storage / "data" / "files"
 
     def folder(self, job_id: str) -> JobFolder:
         """The job's files."""

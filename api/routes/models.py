@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from api.deps import Limit, ServicesDep, SignedIn
+from api.openai.objects import Deleted
 from api.schemas import ModelView, Page
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[SignedIn])
+
+# A base model's name may have slashes.
+ModelId = Annotated[str, Path(min_length=1, max_length=640, description="The model's id.")]
 
 
 @router.get("")
 async def list_models(
     parts: ServicesDep,
-    after: Annotated[str | None, Query(description="Only models older than this one.")] = None,
-    limit: Limit = 20,
+    after: Annotated[str | None, Query(description="Only models behind this one.")] = None,
+    limit: Limit = 1000,
 ) -> Page[ModelView]:
-    """Models of jobs that succeeded, newest first."""
+    """Models of jobs that succeeded, newest first, then the base models."""
     return await parts.models.page(after, limit)
 
 
-@router.get("/{model_id}")
-async def get_model(model_id: str, parts: ServicesDep) -> ModelView:
-    """One model; its id is the job's."""
+@router.get("/{model_id:path}")
+async def get_model(model_id: ModelId, parts: ServicesDep) -> ModelView:
+    """One model, by its id or its job's."""
     return await parts.models.get(model_id)
+
+
+@router.delete("/{model_id:path}")
+async def delete_model(model_id: ModelId, parts: ServicesDep) -> Deleted:
+    """Delete a job's model, and those of its stages. 409 while another job reads it."""
+    return await parts.models.delete(model_id)

@@ -41,6 +41,12 @@ class Conflict(Fault):
     status, code = 409, "conflict"
 
 
+class TooLarge(Fault):
+    """More bytes than this service takes."""
+
+    status, code = 413, "request_too_large"
+
+
 class IdempotencyConflict(Fault):
     """One Idempotency-Key, two different bodies."""
 

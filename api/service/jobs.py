@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError
@@ -33,6 +33,9 @@ from rlhf_service.errors import LauncherError
 from rlhf_service.job import JobStatus, StopReason, can_move
 from rlhf_service.spec import JobSpec
 
+Beside = Callable[[AsyncSession, JobRow], Awaitable[None]]
+"""What else is stored with a new job."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -53,10 +56,16 @@ class Jobs:
         self.signals = signals
         self.settings = settings
 
-    async def submit(self, spec: JobSpec, key: str | None) -> Accepted:
-        """Check and queue a job. Raises UserError when it could not run, and stores nothing."""
-        body = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
-        if key is not None and (job_id := await self._earlier(key, body)):
+    async def submit(
+        self, spec: JobSpec, key: str | None, *, body: str = "", beside: Beside | None = None
+    ) -> Accepted:
+        """Check and queue a job. Raises UserError when it could not run, and stores nothing.
+
+        `body` is the digest of the request when that is not the spec itself. `beside` adds rows of
+        its own in the job's transaction.
+        """
+        body = body or hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+        if key is not None and (job_id := await self.earlier(key, body)):
             return Accepted(await self.get(job_id), created=False)
         note = await check_submission(spec, self.settings.roots, self.cluster)
         try:
@@ -66,9 +75,11 @@ class Jobs:
                     row = IdempotencyRow(key=key, body_sha256=body, job_id=job.id, created_at=now())
                     session.add(row)
                     await session.flush()
+                if beside is not None:
+                    await beside(session, job)
         except IntegrityError:
             # The same key was committed in between; that request's job is the answer to both.
-            if key is not None and (job_id := await self._earlier(key, body)):
+            if key is not None and (job_id := await self.earlier(key, body)):
                 return Accepted(await self.get(job_id), created=False)
             raise
         self.signals.work.set()
@@ -194,7 +205,7 @@ class Jobs:
         await move(session, job, JobStatus.QUEUED, message=note)
         return job
 
-    async def _earlier(self, key: str, body: str) -> str | None:
+    async def earlier(self, key: str, body: str) -> str | None:
         """The job that this key made before. Raises IdempotencyConflict."""
         async with self.database.read() as session:
             row = await session.get(IdempotencyRow, key)

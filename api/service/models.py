@@ -1,14 +1,27 @@
-"""Models: what finished jobs leave behind."""
+"""Models: what finished jobs leave behind, and the base models that the operator named."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from sqlalchemy import select
+
+from api.openai.names import job_of, model_name
+from api.openai.objects import Deleted, unix
 from api.schemas import ModelView, Page, StageModelView
-from api.service.faults import BadParameter, NotFound
+from api.service.admission import paths_of
+from api.service.base_models import base_folder, base_views
+from api.service.faults import BadParameter, Conflict, NotFound
 from api.settings import Settings
 from api.store.database import Database
-from api.store.jobs import find_job, page_jobs
-from api.store.tables import JobRow
-from rlhf_service.job import JobStatus
+from api.store.fine_tunes import page_models
+from api.store.jobs import find_job, lock_job
+from api.store.tables import FineTuneRow, JobRow
+from api.store.types import now
+from rlhf_service.job import TERMINAL, JobStatus
 from rlhf_service.spec import JobSpec
 
 
@@ -20,38 +33,70 @@ class Models:
         self.settings = settings
 
     async def page(self, after: str | None, limit: int) -> Page[ModelView]:
-        """Newest first."""
+        """Finished jobs' models, newest first, then the base models."""
+        base = await asyncio.to_thread(base_views, self.settings)
+        names = [view.id for view in base]
+        if after in names:
+            rest = base[names.index(after) + 1 :]
+            return Page[ModelView].of(rest, limit, lambda model: model.id)
         async with self.database.read() as session:
-            cursor = None if after is None else await find_job(session, after)
+            cursor = None if after is None else await find_job(session, job_of(after))
             if after is not None and cursor is None:
                 raise BadParameter(f"there is no model {after!r} to list after", "after")
-            jobs = await page_jobs(
-                session,
-                before=None if cursor is None else cursor.number,
-                limit=limit + 1,
-                statuses=[JobStatus.SUCCEEDED],
-                labels={},
-            )
-        views = [self._view(job) for job in jobs]
-        return Page[ModelView].of(views, limit, lambda model: model.id)
+            before = None if cursor is None else cursor.number
+            found = await page_models(session, before=before, limit=limit + 1)
+        views = [self._view(job, tune) for job, tune in found]
+        return Page[ModelView].of([*views, *base], limit, lambda model: model.id)
 
     async def get(self, model_id: str) -> ModelView:
         async with self.database.read() as session:
-            job = await find_job(session, model_id)
-        if job is None or job.status != JobStatus.SUCCEEDED:
-            raise NotFound(
-                f"there is no model {model_id!r}; a job's model appears once it succeeded"
-            )
-        return self._view(job)
+            job = await find_job(session, job_of(model_id))
+            tune = None if job is None else await session.get(FineTuneRow, job.id)
+        if job is not None and has_model(job):
+            return self._view(job, tune)
+        for view in await asyncio.to_thread(base_views, self.settings):
+            if view.id == model_id:
+                return view
+        raise missing(model_id)
 
-    def _view(self, job: JobRow) -> ModelView:
+    async def folder(self, model_id: str) -> Path | None:
+        """Where a finished job's or a base model lies; None when there is no such model."""
+        async with self.database.read() as session:
+            job = await find_job(session, job_of(model_id))
+        if job is not None:
+            return self.settings.folder(job.id).model if has_model(job) else None
+        return await asyncio.to_thread(base_folder, self.settings, model_id)
+
+    async def delete(self, model_id: str) -> Deleted:
+        """Delete a job's model and those of its stages. Raises Conflict while a job reads one."""
+        if await asyncio.to_thread(base_folder, self.settings, model_id):
+            raise Conflict("this is a base model, which is the operator's; it cannot be deleted")
+        async with self.database.write() as session:
+            job = await lock_job(session, job_of(model_id))
+            if job is None or not has_model(job):
+                raise missing(model_id)
+            folder = self.settings.folder(job.id)
+            alive = select(JobRow).where(JobRow.status.not_in(sorted(TERMINAL)))
+            for other in await session.scalars(alive):
+                if reads_below(other, folder.root):
+                    raise Conflict(f"job {other.id} reads this model; cancel it or wait")
+            job.model_deleted_at = now()
+            stages = [stage.name for stage in JobSpec.model_validate(job.spec).stages]
+        for path in (folder.model, *(folder.stage_model(name) for name in stages)):
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        return Deleted(id=model_id, object="model")
+
+    def _view(self, job: JobRow, tune: FineTuneRow | None) -> ModelView:
         folder = self.settings.folder(job.id)
         stages = JobSpec.model_validate(job.spec).stages
+        created = job.finished_at or job.updated_at
         return ModelView(
-            id=job.id,
+            id=model_name(job.id, tune.model, tune.suffix) if tune is not None else job.id,
+            created=unix(created),
+            owned_by="rlhf-service",
             name=job.name,
             path=str(folder.model),
-            created_at=job.finished_at or job.updated_at,
+            created_at=created,
             stages=[
                 StageModelView(
                     stage=stage.name, type=stage.type, path=str(folder.stage_model(stage.name))
@@ -59,3 +104,19 @@ class Models:
                 for stage in stages
             ],
         )
+
+
+def has_model(job: JobRow) -> bool:
+    return job.status == JobStatus.SUCCEEDED and job.model_deleted_at is None
+
+
+def missing(model_id: str) -> NotFound:
+    return NotFound(
+        f"there is no model {model_id!r}; a job's model appears once it succeeded", "model"
+    )
+
+
+def reads_below(job: JobRow, root: Path) -> bool:
+    """Whether a job names a file or folder under `root`."""
+    spec, real = JobSpec.model_validate(job.spec), os.path.realpath(root)
+    return any(Path(os.path.realpath(path)).is_relative_to(real) for _, path, _ in paths_of(spec))

@@ -58,6 +58,8 @@ class JobRow(Base):
     updated_at: Mapped[datetime]
     stop_requested_at: Mapped[datetime | None]
     """When cancel or pause was asked for."""
+    model_deleted_at: Mapped[datetime | None]
+    """When its model was deleted."""
     lease_token: Mapped[str | None] = mapped_column(Words(40))
     lease_expires_at: Mapped[datetime | None]
 
@@ -141,3 +143,38 @@ class KeyRow(Base):
     """Space-separated: read, write, admin."""
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class FileRow(Base):
+    """An uploaded file. Its bytes lie in storage under its id."""
+
+    __tablename__ = "files"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Words(40), unique=True)
+    filename: Mapped[str] = mapped_column(Words(255))
+    purpose: Mapped[str] = mapped_column(Words(32), index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(Words(64))
+    rows: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class FineTuneRow(Base):
+    """What a job was asked for as an OpenAI fine-tuning job."""
+
+    __tablename__ = "fine_tunes"
+    __table_args__ = (Index("ix_fine_tunes_body", "body_sha256"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    model: Mapped[str] = mapped_column(Words(512))
+    """The base model as the request named it."""
+    suffix: Mapped[str | None] = mapped_column(Words(64))
+    training_file: Mapped[str] = mapped_column(Words(40))
+    validation_file: Mapped[str | None] = mapped_column(Words(40))
+    method: Mapped[dict[str, Any]]
+    """The method with its hyperparameters, none of them `auto` any more."""
+    key_id: Mapped[str] = mapped_column(Words(40))
+    """The API key that asked."""
+    body_sha256: Mapped[str] = mapped_column(Words(64))
+    """Of the request, by which one sent again is known."""

@@ -1,0 +1,72 @@
+"""`/v1/files`, as the OpenAI API has it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import FileResponse
+
+from api.deps import ServicesDep, SignedIn
+from api.openai.objects import Deleted, FileObject
+from api.schemas import Page
+
+router = APIRouter(prefix="/v1/files", tags=["openai"], dependencies=[SignedIn])
+
+FileId = Annotated[str, Path(min_length=1, max_length=64, description="The file's id.")]
+
+FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": ["fine-tune"]},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", openapi_extra=FORM)
+async def upload_file(request: Request, parts: ServicesDep) -> FileObject:
+    """Keep a JSON Lines file for fine-tuning. It is written to storage while it comes."""
+    return await parts.files.keep(request.stream(), request.headers.get("content-type"))
+
+
+@router.get("")
+async def list_files(
+    parts: ServicesDep,
+    after: Annotated[str | None, Query(description="Only files behind this one.")] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="At most this many.")] = 10_000,
+    order: Annotated[Literal["asc", "desc"], Query(description="By time of upload.")] = "desc",
+    purpose: Annotated[str | None, Query(description="Only with this purpose.")] = None,
+) -> Page[FileObject]:
+    """Newest first, unless `order` is `asc`."""
+    return await parts.files.page(after, limit, order == "desc", purpose)
+
+
+@router.get("/{file_id}")
+async def get_file(file_id: FileId, parts: ServicesDep) -> FileObject:
+    """One file."""
+    return await parts.files.get(file_id)
+
+
+@router.get("/{file_id}/content", response_class=FileResponse)
+async def get_content(file_id: FileId, parts: ServicesDep) -> FileResponse:
+    """Its bytes."""
+    file = await parts.files.get(file_id)
+    path = parts.files.path(file.id)
+    return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+
+
+@router.delete("/{file_id}")
+async def delete_file(file_id: FileId, parts: ServicesDep) -> Deleted:
+    """Delete it. 409 while a job that has not ended reads it."""
+    return await parts.files.delete(file_id)

@@ -1,0 +1,119 @@
+"""`/v1/fine_tuning/jobs`, as the OpenAI API has it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from api.deps import JobId, ServicesDep, SignedIn, signed_in
+from api.openai.objects import FineTuningJob, TuneCheckpoint, TuneEvent
+from api.openai.request import CreateJob
+from api.routes.jobs import IdempotencyKey
+from api.schemas import Page
+from api.service.faults import BadParameter
+from api.service.fine_tuning import Asked
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], dependencies=[SignedIn])
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
+
+
+async def asked(
+    key_id: Annotated[str, Depends(signed_in)],
+    idempotency_key: IdempotencyKey = None,
+    x_stainless_retry_count: Annotated[
+        str | None, Header(description="How often the client has sent this before.")
+    ] = None,
+) -> Asked:
+    """Who asks, and whether for the first time."""
+    count = x_stainless_retry_count or "0"
+    resent = count.isascii() and count.isdigit() and int(count[:9]) > 0
+    return Asked(key_id=key_id, idempotency_key=idempotency_key, resent=resent)
+
+
+@router.post("", status_code=201)
+async def create_job(
+    request: CreateJob,
+    parts: ServicesDep,
+    response: Response,
+    sender: Annotated[Asked, Depends(asked)],
+) -> FineTuningJob:
+    """Check the files and queue a job. 200 instead of 201 when it had been made before: by the same
+    Idempotency-Key, or by a request that the client says it sends again.
+    """
+    tuning = await parts.fine_tuning.create(request, sender)
+    if not tuning.created:
+        response.status_code = 200
+    return tuning.job
+
+
+def metadata_filter(request: Request) -> dict[str, str] | None:
+    """`metadata[key]=value` each; None for `metadata=null`, which asks for jobs without any."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if named := re.fullmatch(r"metadata\[(.{1,64})\]", name, re.DOTALL):
+            found[named[1]] = value
+    if "metadata" in request.query_params:
+        if request.query_params["metadata"] != "null" or found:
+            raise BadParameter("must be null, or metadata[key]=value", "metadata")
+        return None
+    return found
+
+
+@router.get("")
+async def list_jobs(
+    parts: ServicesDep,
+    metadata: Annotated[dict[str, str] | None, Depends(metadata_filter)],
+    after: Annotated[str | None, Query(description="Only jobs older than this one.")] = None,
+    limit: Limit = 20,
+) -> Page[FineTuningJob]:
+    """Newest first."""
+    return await parts.fine_tuning.page(after, limit, metadata)
+
+
+@router.get("/{job_id}")
+async def get_job(job_id: JobId, parts: ServicesDep) -> FineTuningJob:
+    """One job."""
+    return await parts.fine_tuning.get(job_id)
+
+
+@router.post("/{job_id}/cancel")
+async def cancel_job(job_id: JobId, parts: ServicesDep) -> FineTuningJob:
+    """Stop it for good."""
+    return await parts.fine_tuning.cancel(job_id)
+
+
+@router.post("/{job_id}/pause")
+async def pause_job(job_id: JobId, parts: ServicesDep) -> FineTuningJob:
+    """Checkpoint and let go of the cluster."""
+    return await parts.fine_tuning.pause(job_id)
+
+
+@router.post("/{job_id}/resume")
+async def resume_job(job_id: JobId, parts: ServicesDep) -> FineTuningJob:
+    """Queue a paused job; it goes on from its checkpoint."""
+    return await parts.fine_tuning.resume(job_id)
+
+
+@router.get("/{job_id}/events")
+async def list_events(
+    job_id: JobId,
+    parts: ServicesDep,
+    after: Annotated[str | None, Query(description="Only events older than this one.")] = None,
+    limit: Limit = 20,
+) -> Page[TuneEvent]:
+    """Newest first."""
+    return await parts.fine_tuning.events(job_id, after, limit)
+
+
+@router.get("/{job_id}/checkpoints")
+async def list_checkpoints(
+    job_id: JobId,
+    parts: ServicesDep,
+    after: Annotated[str | None, Query(description="Only checkpoints older than this one.")] = None,
+    limit: Limit = 10,
+) -> Page[TuneCheckpoint]:
+    """Newest first."""
+    return await parts.fine_tuning.checkpoints(job_id, after, limit)

@@ -1,0 +1,258 @@
+"""Fine-tuning jobs: jobs that were asked for in the OpenAI API's words."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.explain import explain
+from api.openai.mapping import Dataset, Mapped, param_of, to_spec
+from api.openai.objects import FineTuningJob, TuneCheckpoint, TuneEvent
+from api.openai.request import CreateJob
+from api.openai.rows import Conversion
+from api.openai.transcript import transcript_of
+from api.openai.views import event_id, fine_tuning_job, tune_checkpoint, tune_event
+from api.schemas import Page
+from api.service.faults import BadParameter, NotFound
+from api.service.files import Files
+from api.service.jobs import Jobs
+from api.service.models import Models
+from api.store.database import Database
+from api.store.events import stored_event
+from api.store.files import find_file
+from api.store.fine_tunes import (
+    Tuned,
+    events_before,
+    find_fine_tune,
+    find_twin,
+    page_fine_tunes,
+)
+from api.store.tables import EventRow, FineTuneRow, JobRow
+from api.store.types import now
+from rlhf_service.errors import UserError
+from rlhf_service.events import StepCompleted
+from rlhf_service.reports import StepReport
+from rlhf_service.spec import FolderModel, ScratchModel
+
+RESEND_WINDOW = timedelta(minutes=15)
+"""How long a request without an Idempotency-Key is known when the client sends it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Who asks, and how often."""
+
+    key_id: str
+    idempotency_key: str | None
+    resent: bool
+    """The client says that it sends this for the second time or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The answer to a request. `created` is False when it had been made before."""
+
+    job: FineTuningJob
+    created: bool
+
+
+class FineTuning:
+    """What the routes under `/v1/fine_tuning/jobs` call."""
+
+    def __init__(self, database: Database, jobs: Jobs, files: Files, models: Models) -> None:
+        self.database = database
+        self.jobs = jobs
+        self.files = files
+        self.models = models
+
+    async def create(self, request: CreateJob, asked: Asked) -> Tuning:
+        """Check, convert and queue. Raises a UserError or Fault that names the parameter."""
+        digest = digest_of(request)
+        if (job_id := await self._earlier(digest, asked)) is not None:
+            return Tuning(await self.get(job_id), created=False)
+        try:
+            mapped = await self._map(request)
+
+            async def beside(session: AsyncSession, job: JobRow) -> None:
+                for param in ("training_file", "validation_file"):
+                    file_id = getattr(request, param)
+                    if file_id and await find_file(session, file_id, lock=True) is None:
+                        raise no_file(file_id, param)
+                session.add(fine_tune_row(job, request, mapped, digest, asked.key_id))
+
+            accepted = await self.jobs.submit(
+                mapped.spec, asked.idempotency_key, body=digest, beside=beside
+            )
+        except UserError as fault:
+            raise renamed(fault) from fault
+        return Tuning(await self.get(accepted.job.id), accepted.created)
+
+    async def get(self, job_id: str) -> FineTuningJob:
+        return fine_tuning_job(*await self._find(job_id))
+
+    async def page(
+        self, after: str | None, limit: int, metadata: Mapping[str, str] | None
+    ) -> Page[FineTuningJob]:
+        """Newest first. Metadata None: those that have none."""
+        async with self.database.read() as session:
+            cursor = None if after is None else await find_fine_tune(session, after)
+            if after is not None and cursor is None:
+                raise BadParameter(f"there is no fine-tuning job {after!r} to list after", "after")
+            before = None if cursor is None else cursor[0].number
+            found = await page_fine_tunes(
+                session, before=before, limit=limit + 1, metadata=metadata
+            )
+        views = [fine_tuning_job(job, tune) for job, tune in found]
+        return Page[FineTuningJob].of(views, limit, lambda job: job.id)
+
+    async def cancel(self, job_id: str) -> FineTuningJob:
+        await self._find(job_id)
+        await self.jobs.cancel(job_id)
+        return await self.get(job_id)
+
+    async def pause(self, job_id: str) -> FineTuningJob:
+        await self._find(job_id)
+        await self.jobs.pause(job_id)
+        return await self.get(job_id)
+
+    async def resume(self, job_id: str) -> FineTuningJob:
+        await self._find(job_id)
+        await self.jobs.resume(job_id)
+        return await self.get(job_id)
+
+    async def events(self, job_id: str, after: str | None, limit: int) -> Page[TuneEvent]:
+        """Newest first, as the OpenAI API tells them."""
+        await self._find(job_id)
+        before = None if after is None else seq_of(after, event_id(job_id, 0)[:-1])
+        async with self.database.read() as session:
+            rows = await events_before(session, job_id, before, limit + 1)
+        events = [tune_event(stored_event(row)) for row in rows]
+        return Page[TuneEvent].of(events, limit, lambda event: event.id)
+
+    async def checkpoints(self, job_id: str, after: str | None, limit: int) -> Page[TuneCheckpoint]:
+        """Newest first."""
+        job, tune = await self._find(job_id)
+        before = None if after is None else seq_of(after, f"ftckpt_{job_id}-")
+        async with self.database.read() as session:
+            rows = await events_before(session, job_id, before, limit + 1, ("checkpoint",))
+            saved = [stored_event(row) for row in rows]
+            reports = await newest_reports(session, job_id) if saved else {}
+        views = [tune_checkpoint(stored, job, tune, reports) for stored in saved]
+        return Page[TuneCheckpoint].of(views, limit, lambda checkpoint: checkpoint.id)
+
+    async def _earlier(self, digest: str, asked: Asked) -> str | None:
+        """The job that this request made before."""
+        if asked.idempotency_key is not None:
+            return await self.jobs.earlier(asked.idempotency_key, digest)
+        if not asked.resent:
+            return None
+        async with self.database.read() as session:
+            return await find_twin(session, asked.key_id, digest, now() - RESEND_WINDOW)
+
+    async def _map(self, request: CreateJob) -> Mapped:
+        folder, model = await self._model(request)
+        transcript = await asyncio.to_thread(transcript_of, folder)
+        conversion = Conversion(request.how.type, transcript)
+        training = await self._dataset(request.training_file, conversion, "training_file")
+        validation = None
+        if request.validation_file is not None:
+            validation = await self._dataset(request.validation_file, conversion, "validation_file")
+        return to_spec(request, model, training, validation)
+
+    async def _model(self, request: CreateJob) -> tuple[Path | None, FolderModel | ScratchModel]:
+        """Where the base model lies, None for one that has yet to be made, and its section."""
+        own = request.rlhf.model
+        if request.model == "scratch":
+            try:
+                model = ScratchModel.model_validate(own or {})
+            except ValidationError as fault:
+                first = explain(dict(fault.errors()[0]), own, lambda _: "")
+                where = f"rlhf.model.{first['field']}" if first["field"] else "rlhf.model"
+                raise BadParameter(f"{where}: {first['message']}", where) from None
+            return (None if model.tokenizer is None else Path(model.tokenizer)), model
+        if own is not None:
+            raise BadParameter("rlhf.model: only says what 'scratch' is like", "rlhf.model")
+        folder = await self.models.folder(request.model)
+        if folder is None:
+            raise BadParameter(
+                f"there is no model {request.model!r}; name a finished model, one of "
+                "GET /v1/models, or 'scratch'",
+                "model",
+            )
+        return folder, FolderModel(path=str(folder))
+
+    async def _dataset(self, file_id: str, conversion: Conversion, param: str) -> Dataset:
+        async with self.database.read() as session:
+            row = await find_file(session, file_id)
+        if row is None:
+            raise no_file(file_id, param)
+        return await asyncio.to_thread(conversion.convert, self.files.path(row.id), param)
+
+    async def _find(self, job_id: str) -> Tuned:
+        async with self.database.read() as session:
+            found = await find_fine_tune(session, job_id)
+        if found is None:
+            raise NotFound(f"there is no fine-tuning job {job_id!r}")
+        return found
+
+
+def digest_of(request: CreateJob) -> str:
+    """Of what was asked, whichever order it was written in."""
+    asked = json.dumps(request.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    return hashlib.sha256(f"fine_tuning:{asked}".encode()).hexdigest()
+
+
+def no_file(file_id: str, param: str) -> BadParameter:
+    return BadParameter(f"there is no file {file_id!r}; upload it first", param)
+
+
+def renamed(fault: UserError) -> UserError:
+    """The same fault under the request's own parameter: fields of the JobSpec are not the user's."""
+    known = fault.field is None or fault.field.startswith(
+        ("method.", "rlhf.", "training_", "valid")
+    )
+    param = fault.field if known else param_of(fault.field)
+    return type(fault)(fault.message, param)
+
+
+def fine_tune_row(
+    job: JobRow, request: CreateJob, mapped: Mapped, digest: str, key_id: str
+) -> FineTuneRow:
+    return FineTuneRow(
+        job_id=job.id,
+        model=request.model,
+        suffix=request.suffix,
+        training_file=request.training_file,
+        validation_file=request.validation_file,
+        method=mapped.method,
+        key_id=key_id,
+        body_sha256=digest,
+    )
+
+
+def seq_of(cursor: str, prefix: str) -> int:
+    """The number at the end of an event's or checkpoint's id. Raises BadParameter."""
+    number = cursor.removeprefix(prefix)
+    if not cursor.startswith(prefix) or not number.isascii() or not number.isdigit():
+        raise BadParameter(f"{cursor!r} is none of this job's", "after")
+    return min(int(number[:18]), 2**53)
+
+
+async def newest_reports(session: AsyncSession, job_id: str) -> dict[tuple[str, int], StepReport]:
+    """(stage, step) → what it reported last."""
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.type == "step")
+    found: dict[tuple[str, int], StepReport] = {}
+    for row in await session.scalars(query.order_by(EventRow.seq)):
+        event = stored_event(row).event
+        assert isinstance(event, StepCompleted)
+        found[event.stage, event.step] = event.report
+    return found

@@ -1,0 +1,87 @@
+"""Rows of fine-tuning requests, and of the models that jobs left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Select, exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.store.tables import EventRow, FineTuneRow, JobRow, LabelRow
+from rlhf_service.job import JobStatus
+
+Tuned = tuple[JobRow, FineTuneRow]
+
+
+def tuned() -> Select[JobRow, FineTuneRow]:
+    return select(JobRow, FineTuneRow).join(FineTuneRow, FineTuneRow.job_id == JobRow.id)
+
+
+async def find_fine_tune(session: AsyncSession, job_id: str) -> Tuned | None:
+    """The job with its request."""
+    row = (await session.execute(tuned().where(JobRow.id == job_id))).first()
+    return None if row is None else (row[0], row[1])
+
+
+async def page_fine_tunes(
+    session: AsyncSession,
+    *,
+    before: int | None,
+    limit: int,
+    metadata: Mapping[str, str] | None,
+) -> list[Tuned]:
+    """Newest first: up to `limit` accepted before job number `before`. Metadata None: those that
+    have none.
+    """
+    query = tuned().order_by(JobRow.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(JobRow.number < before)
+    label = LabelRow.job_id == JobRow.id
+    if metadata is None:
+        query = query.where(~exists().where(label))
+    for key, value in (metadata or {}).items():
+        query = query.where(exists().where(label, LabelRow.key == key, LabelRow.value == value))
+    return [(row[0], row[1]) for row in await session.execute(query)]
+
+
+async def find_twin(
+    session: AsyncSession, key_id: str, body_sha256: str, since: datetime
+) -> str | None:
+    """The newest job that the same API key asked for with the same body."""
+    query = select(JobRow.id).join(FineTuneRow, FineTuneRow.job_id == JobRow.id)
+    mine = FineTuneRow.key_id == key_id, FineTuneRow.body_sha256 == body_sha256
+    query = query.where(*mine, JobRow.created_at >= since)
+    return await session.scalar(query.order_by(JobRow.number.desc()).limit(1))
+
+
+async def events_before(
+    session: AsyncSession,
+    job_id: str,
+    before: int | None,
+    limit: int,
+    types: Sequence[str] = (),
+) -> list[EventRow]:
+    """Newest first: up to `limit` entries with seq < `before`."""
+    query = select(EventRow).where(EventRow.job_id == job_id)
+    if before is not None:
+        query = query.where(EventRow.seq < before)
+    if types:
+        query = query.where(EventRow.type.in_(types))
+    return list(await session.scalars(query.order_by(EventRow.seq.desc()).limit(limit)))
+
+
+async def page_models(
+    session: AsyncSession, *, before: int | None, limit: int
+) -> list[tuple[JobRow, FineTuneRow | None]]:
+    """Jobs that succeeded and whose model was not deleted, newest first."""
+    query = (
+        select(JobRow, FineTuneRow)
+        .join(FineTuneRow, FineTuneRow.job_id == JobRow.id, isouter=True)
+        .where(JobRow.status == JobStatus.SUCCEEDED, JobRow.model_deleted_at.is_(None))
+        .order_by(JobRow.number.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(JobRow.number < before)
+    return [(row[0], row[1]) for row in await session.execute(query)]
