@@ -97,7 +97,7 @@ def test_validate_gives_the_grader_back(graders: Any) -> None:
     ("grader", "param"),
     [
         ({**CHECK, "operation": "near"}, "grader.operation"),
-        ({"type": "label_model", "name": "l"}, "grader.type"),
+        ({"type": "label_model", "name": "l"}, "grader.model"),
         ({"name": "none"}, "grader"),
     ],
 )

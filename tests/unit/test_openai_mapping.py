@@ -19,7 +19,7 @@ from api.openai.rows import Conversion
 from api.openai.transcript import Plain, transcript_of
 from rlhf_service.errors import DataError, SpecError
 from rlhf_service.spec import DpoStage, FolderModel, PpoStage, SftStage
-from rlhf_service.spec.judges import ScoreModelReward
+from rlhf_service.spec.judges import LabelModelReward, ScoreModelReward
 from rlhf_service.spec.reward import MultiReward, StringCheckReward
 
 MODEL = FolderModel(path="/models/m")
@@ -258,10 +258,24 @@ def test_a_judge_s_messages_may_be_in_parts() -> None:
     assert reward.input[0].content == "Rate: {{sample.output_text}}"
 
 
+def test_label_graders_are_mapped():
+    choice = {
+        "type": "label_model",
+        "name": "kind",
+        "model": "m",
+        "input": [{"role": "user", "content": {"type": "input_text", "text": "Kind?"}}],
+        "labels": ["a", "b"],
+        "passing_labels": ["a"],
+    }
+    reward = to_reward(choice, "grader")
+    assert isinstance(reward, LabelModelReward)
+    assert reward.input[0].content == "Kind?" and reward.passing_labels == ("a",)
+
+
 @pytest.mark.parametrize(
     ("grader", "param"),
     [
-        ({"type": "label_model"}, "g.type"),
+        ({"type": "label_model", "model": "m", "input": []}, "g.input"),
         ({}, "g"),
         (
             {
