@@ -45,8 +45,6 @@ def plain(adapter: bool):
         (2, 1, 2, "bf16", False, False),
         (2, 3, 2, "bf16", False, False),
         (1, 0, 8, "fp32", False, True),
-        (2, 1, 2, "fp32", False, True),
-        (2, 2, 3, "fp32", False, True),
         (2, 3, 2, "fp32", False, True),
         (2, 2, 2, "bf16", False, True),
     ],
