@@ -13,10 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.explain import explain
 from api.service.faults import Fault
 from api.suggest import suggestion
 from rlhf_service.errors import UserError
+from rlhf_service.explain import explain
 
 log = logging.getLogger("rlhf.api")
 

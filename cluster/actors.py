@@ -22,6 +22,7 @@ from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, WeightsCorrupt, WeightsUnavailable
 from rlhf_service.ports import RewardFunction
 from rlhf_service.records import Prompt, Rollout, ScoreOutcome
+from rlhf_service.spec.learner import Precision
 from rlhf_service.spec.ppo import SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
 
@@ -41,7 +42,7 @@ class GenerateRequest:
 
     model: Path
     """Folder with the network's config and tokenizer."""
-    precision: str
+    precision: Precision
     version: int
     prompts: tuple[Prompt, ...]
     sampling: SamplingSpec
@@ -64,7 +65,7 @@ class RolloutActor:
         self._label, self._device = label, device
         self._channel = ObjectStoreChannel(store)
         self._engine: Any = None
-        self._built: tuple[Path, str] | None = None
+        self._built: tuple[Path, Precision] | None = None
         self._threads, self._warming = threads, prepare_process(threads)
 
     def __repr__(self) -> str:

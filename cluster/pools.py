@@ -23,6 +23,7 @@ from rlhf_service.events import Event, Recovered, RoleStopped
 from rlhf_service.ports import WeightChannel
 from rlhf_service.records import Prompt, Rollout, ScoreFailure, ScoreOutcome
 from rlhf_service.spec.job import JobSpec
+from rlhf_service.spec.learner import Precision
 from rlhf_service.spec.ppo import SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
 
@@ -165,7 +166,7 @@ class PoolEngine:
     """The RolloutEngine port over a pool."""
 
     def __init__(
-        self, pool: ActorPool, channel: ObjectStoreChannel, model: Path, precision: str
+        self, pool: ActorPool, channel: ObjectStoreChannel, model: Path, precision: Precision
     ) -> None:
         self._pool, self._channel = pool, channel
         self._model, self._precision = model, precision

@@ -142,7 +142,7 @@ def collate(
         length = len(rollout.token_ids)
         response_ids[row, :length] = torch.tensor(rollout.token_ids)
         if isinstance(outcome, Score):
-            response_mask[row, :length] = torch.tensor(rollout.action_mask or [True] * length)
+            response_mask[row, :length] = torch.tensor(rollout.actions)
             sampler_logprobs[row, :length] = torch.tensor(rollout.logprobs)
             scores[row] = outcome.value
             scored[row] = True

@@ -12,6 +12,7 @@ from rlhf_service.drawing import Answered, teaches
 from rlhf_service.events import PreflightCompleted
 from rlhf_service.ports import RewardFunction
 from rlhf_service.records import FinishReason, Rollout, Score, ScoreFailure, ScoreOutcome
+from rlhf_service.spec.reward import RewardSpec, columns_in
 
 FAILURES = 0.01
 """Share of failed scores that is worth a warning."""
@@ -20,6 +21,9 @@ EQUAL_GROUPS = 0.8
 """Share of prompts whose responses all score the same that is worth a warning."""
 
 REPEATS = 12
+
+REFERENCES = ("reference", "completion")
+"""Columns that hold right answers, whatever the reward reads."""
 
 Encode = Callable[[str], tuple[int, ...]]
 """Text → the policy's tokens, end token included."""
@@ -60,6 +64,11 @@ def preflight(
         trivial=trivial,
     )
     return found.model_copy(update={"warnings": tuple(warnings_of(found))})
+
+
+def reference_columns(reward: RewardSpec) -> list[str]:
+    """Columns that may hold right answers: those the reward reads, then the usual ones."""
+    return [*(column for _, column in columns_in(reward, "")), *REFERENCES]
 
 
 def trivial_answers(

@@ -17,7 +17,15 @@ from rlhf_service.storage import write_atomically
 
 Judged = tuple[Rollout, ScoreOutcome]
 
+REPORT = "report.json"
+"""In a kept step's folder: what the step reported."""
+
 LINE: TypeAdapter[Judged] = TypeAdapter(Judged)
+
+
+def recording(folder: Path, rank: int) -> Path:
+    """In a kept step's folder: a rank's responses and scores."""
+    return folder / f"responses-{rank}.jsonl"
 
 
 class Recorder:

@@ -75,6 +75,11 @@ class Rollout:
     def truncated(self) -> bool:
         return self.finish_reason is FinishReason.LENGTH
 
+    @property
+    def actions(self) -> tuple[bool, ...]:
+        """`action_mask`, written out when it is empty."""
+        return self.action_mask or (True,) * len(self.token_ids)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_service.errors import RlhfError, StorageError
+from rlhf_service.learner.checkpoint import MANIFEST
+from rlhf_service.recording import REPORT, Offline, Recording, read_recording, recording
 from rlhf_service.reports import PpoReport, deterministic_part
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.stages import PpoStage
@@ -44,11 +46,11 @@ class Bundle:
 
     def manifest(self) -> Mapping[str, Any]:
         """Stage, step and ranks. Raises StorageError."""
-        found: Mapping[str, Any] = self._json("MANIFEST")
+        found: Mapping[str, Any] = self._json(MANIFEST)
         return found
 
     def report(self) -> PpoReport:
-        return PpoReport.model_validate(self._json("report.json"))
+        return PpoReport.model_validate(self._json(REPORT))
 
     def spec(self) -> JobSpec:
         try:
@@ -83,7 +85,7 @@ def replay(folder: Path) -> Replayed:
         except ProcessException as fault:
             last = str(fault).strip().splitlines()[-1]
             raise RlhfError(f"the step could not be taken again: {last}") from None
-        again = PpoReport.model_validate_json((out / "report.json").read_bytes())
+        again = PpoReport.model_validate_json((out / REPORT).read_bytes())
     return Replayed(str(manifest["stage"]), int(manifest["step"]), before, again)
 
 
@@ -111,7 +113,7 @@ def rank_main(rank: int, folder: Path, ranks: int, out: Path) -> None:
     try:
         report = take_again(bundle, spec, torch.device("cpu" if on_cpu else f"cuda:{rank}"))
         if rank == 0:
-            (out / "report.json").write_text(report.model_dump_json(), encoding="utf-8")
+            (out / REPORT).write_text(report.model_dump_json(), encoding="utf-8")
         dist.barrier()
     finally:
         dist.destroy_process_group()
@@ -123,9 +125,7 @@ def take_again(bundle: Bundle, spec: JobSpec, device: Any) -> PpoReport:
     from rlhf_service.learner.checkpoint import Checkpoint, CheckpointFolder
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
     from rlhf_service.learner.group import TorchGroup
-    from rlhf_service.recording import Offline, Recording, read_recording
     from rlhf_service.stages.assembly import build_learner, build_run
-    from rlhf_service.stages.bundle import recording
     from rlhf_service.stages.context import StageContext
     from rlhf_service.stages.start import start
     from rlhf_service.step import PpoState, ppo_step

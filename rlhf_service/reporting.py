@@ -131,8 +131,8 @@ def repeated_trigrams(rollouts: Sequence[Rollout]) -> torch.Tensor:
 
 def produced(rollout: Rollout) -> list[int]:
     """The tokens that the policy produced."""
-    mask = rollout.action_mask or [True] * len(rollout.token_ids)
-    return [token for token, mine in zip(rollout.token_ids, mask, strict=True) if mine]
+    pairs = zip(rollout.token_ids, rollout.actions, strict=True)
+    return [token for token, mine in pairs if mine]
 
 
 def mean_components(outcomes: Sequence[ScoreOutcome], group: Group) -> dict[str, float]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
 import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from rlhf_service.learner.checkpoint import CheckpointFolder
 from rlhf_service.learner.group import SoloGroup
 from rlhf_service.ports import RewardFunction
 from rlhf_service.spec import JobSpec
-from rlhf_service.stages.context import StageContext
+from rlhf_service.stages.context import StageContext, StopRequested
+from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.storage import JobFolder
 from rlhf_service.testing import ListSink, LocalPools, PlainEngine
 
@@ -121,3 +125,35 @@ def stage_context(
         "progress": lambda stage, step: None,
     }
     return StageContext(**(parts | changes))  # type: ignore[arg-type]
+
+
+def stopped_and_resumed(
+    make: Callable[..., StageContext],
+    spec: JobSpec,
+    root: Path,
+    after: tuple[str, int],
+    **parts: object,
+) -> tuple[StageContext, StageContext]:
+    """(halted, resumed): a pipeline asked to stop after (stage, step), then run to its end."""
+
+    def stop(stage: str, step: int) -> None:
+        if (stage, step) == after:
+            halted.folder.stop_flag.touch()
+
+    halted = make(spec, root, progress=stop, **parts)
+    with pytest.raises(StopRequested):
+        run_pipeline(halted)
+    halted.folder.stop_flag.unlink()
+    resumed = make(spec, root, **parts)
+    run_pipeline(resumed)
+    return halted, resumed
+
+
+def write_encoder(folder: Path, words: Sequence[str], max_length: int, **config: object) -> None:
+    """A BERT-style encoder as its authors publish one: a network without a head, and its words."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    shape = {"num_hidden_layers": 1, "max_position_embeddings": max_length, **sizes, **config}
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
+    BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(folder)
+    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from api.explain import explain
 from rlhf_service.errors import SpecError
+from rlhf_service.explain import explain
 from rlhf_service.spec.base import Section
 from rlhf_service.spec.reward import RewardSpec
 from rlhf_service.spec.walk import sections

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.explain import explain
 from api.openai.graders import to_reward
 from api.openai.request import CreateJob, Dpo, Method, Reinforcement, Supervised
 from api.suggest import suggestion
 from rlhf_service.errors import SpecError
+from rlhf_service.explain import explain
 from rlhf_service.spec import DpoStage, FolderModel, JobSpec, ScratchModel, SftStage
 from rlhf_service.spec.methods import DEFAULTS
 from rlhf_service.spec.stages import PpoStage

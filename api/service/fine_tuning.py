@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.explain import explain
 from api.openai.mapping import Dataset, Mapped, param_of, to_spec
 from api.openai.objects import FineTuningJob, TuneCheckpoint, TuneEvent
 from api.openai.request import CreateJob
@@ -40,6 +39,7 @@ from api.store.tables import EventRow, FineTuneRow, JobRow
 from api.store.types import now
 from rlhf_service.errors import UserError
 from rlhf_service.events import StepCompleted
+from rlhf_service.explain import explain
 from rlhf_service.reports import StepReport
 from rlhf_service.spec import FolderModel, ScratchModel
 

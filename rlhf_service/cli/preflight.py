@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from rlhf_service.data.check import check_prompts
+from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import PromptRow, read_prompts
 from rlhf_service.errors import RlhfError, SpecError
 from rlhf_service.events import PreflightCompleted
-from rlhf_service.preflight import Encode, preflight, reference
+from rlhf_service.explain import explain
+from rlhf_service.preflight import Encode, answered, preflight, reference, reference_columns
+from rlhf_service.prompts import PromptSource
 from rlhf_service.records import FinishReason, Prompt, Rollout
 from rlhf_service.reward.build import build_reward
 from rlhf_service.spec import JobSpec
 from rlhf_service.spec.model import FolderModel
-from rlhf_service.spec.reward import columns_in, models_in
+from rlhf_service.spec.reward import models_in
 from rlhf_service.spec.stages import PpoStage
-
-REFERENCES = ("reference", "completion")
-"""Columns that hold right answers, beside those that the reward reads."""
 
 
 def look(given: Mapping[str, Any], name: str | None) -> tuple[PreflightCompleted, str]:
@@ -42,16 +43,12 @@ def look(given: Mapping[str, Any], name: str | None) -> tuple[PreflightCompleted
             )
     rows = read_prompts(stage.prompts, f"{at}.prompts.path")[: stage.preflight.num_prompts]
     reward = build_reward(stage.reward, {})
-    columns = [*(column for _, column in columns_in(stage.reward, "")), *REFERENCES]
+    columns = reference_columns(stage.reward)
     start = spec.start_of(stage)
     if isinstance(start, FolderModel):
         sampled, encode = sample(start, stage, rows, spec.seed)
         return preflight(stage.name, sampled, reward, columns, encode), "sampled responses"
-    sampled = [
-        rollout
-        for position, row in enumerate(rows)
-        if (rollout := right_answer(position, row, columns)) is not None
-    ]
+    sampled = right_answers(rows, columns)
     if not sampled:
         raise RlhfError(
             f"stage {stage.name!r} starts from a policy that is still to be trained, and its prompts "
@@ -65,9 +62,8 @@ def valid(given: Mapping[str, Any]) -> JobSpec:
     try:
         return JobSpec.model_validate(given)
     except ValidationError as fault:
-        first = fault.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SpecError(str(first["msg"]), where or None) from None
+        first = explain(dict(fault.errors()[0]), given, lambda _: "")
+        raise SpecError(str(first["message"]), first["field"]) from None
 
 
 def stage_of(spec: JobSpec, name: str | None) -> tuple[int, PpoStage]:
@@ -86,50 +82,43 @@ def sample(
     model: FolderModel, stage: PpoStage, rows: Sequence[PromptRow], seed: int
 ) -> tuple[list[Rollout], Encode]:
     """Responses of the policy in a folder, drawn as the stage would, and its encoding."""
-    from pathlib import Path
-
-    from rlhf_service.data.tokens import encode, encode_prompts
+    # Torch and transformers are loaded only where a policy speaks.
+    from rlhf_service.data.tokens import answer_encoder, encode_prompts
     from rlhf_service.rollout.build import serve_folder
 
     engine, tokenizer = serve_folder(Path(model.path))
     ids = encode_prompts(rows, tokenizer, stage.max_prompt_length, "prompts")
-    prompts = [
-        prompt_of(position, row, ids[position], number)
-        for position, row in enumerate(rows)
-        for number in range(stage.samples_per_prompt)
-    ]
+    prompts = in_order(rows, ids, stage.samples_per_prompt)
     sampled = engine.generate(prompts, stage.sampling, version=1, seed=seed)
-    end = tokenizer.eos_token_id
-    return sampled, lambda text: (*encode(text, tokenizer, start=False), end)
+    return sampled, answer_encoder(tokenizer)
 
 
-def right_answer(position: int, row: PromptRow, columns: Sequence[str]) -> Rollout | None:
-    """The row's reference as if the policy had said it; None without one."""
-    asked = Rollout(
-        prompt=prompt_of(position, row, (), 0),
-        token_ids=(),
-        logprobs=(),
-        text="",
-        finish_reason=FinishReason.EOS,
-        policy_version=0,
-    )
-    text = reference(asked, columns)
-    if not text:
-        return None
-    from rlhf_service.preflight import answered
+def right_answers(rows: Sequence[PromptRow], columns: Sequence[str]) -> list[Rollout]:
+    """Each row's reference as if the policy had said it; rows without one are left out."""
+    unsaid = [
+        Rollout(
+            prompt=prompt,
+            token_ids=(),
+            logprobs=(),
+            text="",
+            finish_reason=FinishReason.EOS,
+            policy_version=0,
+        )
+        for prompt in in_order(rows, [()] * len(rows), 1)
+    ]
+    return [
+        answered(rollout, text, words)
+        for rollout in unsaid
+        if (text := reference(rollout, columns))
+    ]
 
-    return answered(asked, text, words)
 
-
-def prompt_of(position: int, row: PromptRow, ids: tuple[int, ...], sample: int) -> Prompt:
-    return Prompt(
-        position=position,
-        sample=sample,
-        row=position,
-        text=row.prompt,
-        token_ids=ids,
-        item=row.item,
-    )
+def in_order(
+    rows: Sequence[PromptRow], ids: Sequence[tuple[int, ...]], samples: int
+) -> list[Prompt]:
+    """`samples` prompts for each row."""
+    source = PromptSource(rows, ids, RowPlan(len(rows), len(rows), 0))
+    return source.in_order(range(len(rows)), samples)
 
 
 def words(text: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -129,18 +129,18 @@ def encode_completions(
 
 
 def _plain(row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRow:
-    prompt = encode(row.prompt, tokenizer, start=True)
-    if not prompt:
-        # Something must stand before the first target.
-        prompt = [start_id(tokenizer)]
-    answer = [*encode(row.completion, tokenizer, start=False), tokenizer.eos_token_id]
-    return _cut(prompt, answer, max_length)
+    asked, answered = _question_and_answer(row.prompt, (), row.completion, tokenizer)
+    return _answered(asked, answered, tokenizer, max_length)
 
 
-def _cut(asked: list[int], answered: list[int], max_length: int) -> TokenRow:
+def _answered(
+    asked: list[int], answered: list[int], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> TokenRow:
     """Both, of which the answer is learnt, up to max_length tokens."""
-    mask = [False] * len(asked) + [True] * len(answered)
-    return TokenRow(tuple([*asked, *answered][:max_length]), tuple(mask[:max_length]))
+    # Something must stand before the first target.
+    before = asked or [start_id(tokenizer)]
+    mask = [False] * len(before) + [True] * len(answered)
+    return TokenRow(tuple([*before, *answered][:max_length]), tuple(mask[:max_length]))
 
 
 def _chat(row: CompletionRow, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRow:
@@ -172,8 +172,7 @@ def judged_ids(
     if tokenizer.eos_token_id is None:
         asked = shown(turns) or prompt
         return tuple(tokenizer.encode(*((asked, answer) if asked else (answer,))))
-    row = PreferenceRow(prompt, answer, answer, messages=turns)
-    return tuple(chain(*_question_and_answer(row, answer, tokenizer)))
+    return tuple(chain(*_question_and_answer(prompt, turns, answer, tokenizer)))
 
 
 def encode_answers(
@@ -186,9 +185,8 @@ def encode_answers(
     """
 
     def sequence(row: PreferenceRow, answer: str) -> TokenRow:
-        asked, answered = _question_and_answer(row, answer, tokenizer)
-        # Something must stand before the first target.
-        return _cut(asked or [start_id(tokenizer)], answered, max_length)
+        asked, answered = _question_and_answer(row.prompt, row.messages, answer, tokenizer)
+        return _answered(asked, answered, tokenizer, max_length)
 
     pairs = [
         AnswerPair(sequence(row, row.chosen), sequence(row, row.rejected), row.margin)
@@ -205,14 +203,13 @@ def encode_answers(
 
 
 def _question_and_answer(
-    row: PreferenceRow, answer: str, tokenizer: PreTrainedTokenizerBase
+    prompt: str, turns: Conversation, answer: str, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[int], list[int]]:
-    """Ids of what was asked, and of one of its answers with its end token."""
-    if row.messages:
-        asked = question_ids(row.messages, tokenizer)
-        return asked, answer_ids(row.messages, answer, tokenizer)
+    """Ids of the prompt, or of its `turns`, and of an answer with its end token."""
+    if turns:
+        return question_ids(turns, tokenizer), answer_ids(turns, answer, tokenizer)
     answered = [*encode(answer, tokenizer, start=False), tokenizer.eos_token_id]
-    return encode(row.prompt, tokenizer, start=True), answered
+    return encode(prompt, tokenizer, start=True), answered
 
 
 def encode_prompts(
@@ -233,6 +230,11 @@ def encode_prompts(
             )
         encoded.append(tuple(ids))
     return encoded
+
+
+def answer_encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], TokenIds]:
+    """Text → what a policy samples to say it, end token included."""
+    return lambda text: (*encode(text, tokenizer, start=False), tokenizer.eos_token_id)
 
 
 def start_id(tokenizer: PreTrainedTokenizerBase) -> int:

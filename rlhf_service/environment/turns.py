@@ -59,7 +59,7 @@ class TurnEngine:
             rollout,
             token_ids=rollout.token_ids + ids,
             logprobs=rollout.logprobs + (0.0,) * len(ids),
-            action_mask=actions_of(rollout) + (False,) * len(ids),
+            action_mask=rollout.actions + (False,) * len(ids),
             transcript=(rollout.transcript or rollout.text) + reply,
         )
 
@@ -99,11 +99,6 @@ def joined(before: Rollout, answer: Rollout) -> Rollout:
         prompt=before.prompt,
         token_ids=before.token_ids + answer.token_ids,
         logprobs=before.logprobs + answer.logprobs,
-        action_mask=actions_of(before) + (True,) * len(answer.token_ids),
+        action_mask=before.actions + (True,) * len(answer.token_ids),
         transcript=before.transcript + answer.text,
     )
-
-
-def actions_of(rollout: Rollout) -> tuple[bool, ...]:
-    """True where the policy produced the token."""
-    return rollout.action_mask or (True,) * len(rollout.token_ids)

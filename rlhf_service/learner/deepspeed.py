@@ -13,6 +13,7 @@ import torch.distributed as dist
 from rlhf_service.errors import StorageError
 from rlhf_service.learner.zero import clips_itself, deepspeed_config
 from rlhf_service.models.adapter import learnt_names
+from rlhf_service.models.precision import dtype_of
 from rlhf_service.spec.learner import LearnerSpec, OptimizerSpec
 
 TAG = "state"
@@ -120,5 +121,5 @@ class DeepSpeedEngines:
         if not deepspeed.comm.is_initialized():
             backend = "nccl" if self.device.type == "cuda" else "gloo"
             deepspeed.init_distributed(dist_backend=backend, verbose=False)
-        dtype = torch.bfloat16 if self.learner.precision == "bf16" else torch.float32
+        dtype = dtype_of(self.learner.precision)
         return DeepSpeedEngine(module.to(self.device, dtype), optimizer, self.learner)

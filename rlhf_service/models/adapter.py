@@ -80,6 +80,14 @@ def merge(
     return network.merge_and_unload()
 
 
+def in_precision_of(
+    learnt: Mapping[str, torch.Tensor], network: torch.nn.Module
+) -> dict[str, torch.Tensor]:
+    """`network`'s state dict in the precision in which `learnt` was trained."""
+    dtype = next(iter(learnt.values())).dtype
+    return {name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
+
+
 @dataclass(frozen=True, slots=True)
 class WithoutAdapter:
     """Calls a network as if its adapter were not there: the reference of a policy that has one."""

@@ -11,8 +11,9 @@ import torch
 
 from rlhf_service.models.encoder import load_encoder
 from rlhf_service.models.tokenizer import load_tokenizer
-from rlhf_service.records import Rollout, Score, ScoreOutcome
+from rlhf_service.records import Rollout, ScoreOutcome
 from rlhf_service.reward.base import render
+from rlhf_service.reward.similarity import scored
 from rlhf_service.spec.graders import TextSimilarityReward
 
 MAX_ROWS = 64
@@ -60,15 +61,13 @@ class Cosine:
         distinct = list(dict.fromkeys([*texts, *references]))
         vectors = dict(zip(distinct, self.embed(distinct), strict=True))
         return [
-            self._score(float(vectors[text] @ vectors[reference]))
+            scored(
+                self.spec.name,
+                float(vectors[text] @ vectors[reference]),
+                self.spec.pass_threshold,
+            )
             for text, reference in zip(texts, references, strict=True)
         ]
-
-    def _score(self, value: float) -> Score:
-        components = {self.spec.name: value}
-        if self.spec.pass_threshold is not None:
-            components[f"{self.spec.name}_passed"] = float(value >= self.spec.pass_threshold)
-        return Score(value=value, components=components)
 
 
 def embedding_similarity(spec: TextSimilarityReward, folder: Path, device: str) -> Cosine:

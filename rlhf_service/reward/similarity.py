@@ -29,10 +29,15 @@ class Comparison:
 
     def _score(self, rollout: Rollout) -> Score:
         value = self.similarity(render(self.input, rollout), render(self.reference, rollout))
-        components = {self.name: value}
-        if self.pass_threshold is not None:
-            components[f"{self.name}_passed"] = float(value >= self.pass_threshold)
-        return Score(value=value, components=components)
+        return scored(self.name, value, self.pass_threshold)
+
+
+def scored(name: str, value: float, pass_threshold: float | None) -> Score:
+    """`value` as the component `name`; with a threshold, whether it is reached is one too."""
+    components = {name: value}
+    if pass_threshold is not None:
+        components[f"{name}_passed"] = float(value >= pass_threshold)
+    return Score(value=value, components=components)
 
 
 def text_similarity(spec: TextSimilarityReward) -> Comparison:

@@ -15,9 +15,11 @@ from transformers import (
 from rlhf_service.models.adapter import base_of, load_adapted
 from rlhf_service.models.digest import digests
 from rlhf_service.models.load import load_causal_lm
+from rlhf_service.models.precision import dtype_of
 from rlhf_service.models.tokenizer import load_tokenizer
 from rlhf_service.ports import WeightSnapshot
 from rlhf_service.rollout.transformers import TransformersEngine
+from rlhf_service.spec.learner import Precision
 
 
 def serve_folder(folder: Path) -> tuple[TransformersEngine, PreTrainedTokenizerBase]:
@@ -29,12 +31,12 @@ def serve_folder(folder: Path) -> tuple[TransformersEngine, PreTrainedTokenizerB
     return engine, tokenizer
 
 
-def build_engine(model: Path, precision: str, device: str) -> TransformersEngine:
+def build_engine(model: Path, precision: Precision, device: str) -> TransformersEngine:
     """An engine with unset weights: it serves once `load_weights` gave it a version.
 
     Of a folder that describes an adapter, only the adapter's weights are unset.
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = dtype_of(precision)
     base = base_of(model)
     if base is not None:
         network = load_adapted(load_causal_lm(base, dtype), model).to(dtype)

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from rlhf_service.spec.base import Section
 
+Precision = Literal["fp32", "bf16"]
+
 
 class OptimizerSpec(Section):
     """Adam with decoupled weight decay, and its learning-rate schedule."""
@@ -40,7 +42,7 @@ class LearnerSpec(Section):
     zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO partitioning: 0 nothing, 1 optimiser states, 2 also gradients, 3 also parameters."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     """Arithmetic of forward and backward; master weights and Adam stay fp32."""
 
     offload_optimizer: bool = False

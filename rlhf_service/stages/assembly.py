@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from rlhf_service.data.plan import RowPlan
@@ -18,6 +17,7 @@ from rlhf_service.learner.critic import Critic, EngineCritic, NoCritic
 from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.models.adapter import WithoutAdapter, adapt_config
 from rlhf_service.models.heads import ValueModel
+from rlhf_service.models.precision import dtype_of
 from rlhf_service.ports import RolloutEngine
 from rlhf_service.prompts import PromptSource
 from rlhf_service.reward.policy import Policed
@@ -71,7 +71,7 @@ def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLe
     critic = build_critic(context, stage, begun)
     reference: Network
     if stage.adapter is None:
-        dtype = torch.bfloat16 if context.spec.learner.precision == "bf16" else torch.float32
+        dtype = dtype_of(context.spec.learner.precision)
         frozen = copy.deepcopy(begun.model).to(context.device, dtype).eval().requires_grad_(False)
         policy, reference = context.engines(begun.model, stage.optimizer), frozen
     else:

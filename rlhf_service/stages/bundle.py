@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_service.learner.checkpoint import CheckpointFolder
-from rlhf_service.recording import Recorder, write_recording
+from rlhf_service.recording import REPORT, Recorder, recording, write_recording
 from rlhf_service.stages.context import StageContext
 from rlhf_service.step import PpoRun, PpoState, StepOutcome, ppo_step
 from rlhf_service.storage import write_atomically
 
 ALL = 10**6
-REPORT = "report.json"
 
 
 def recorded_step(
@@ -36,8 +35,3 @@ def recorded_step(
         write_atomically(folder / REPORT, outcome.report.model_dump_json())
     context.group.barrier()
     return outcome
-
-
-def recording(folder: Path, rank: int) -> Path:
-    """Where a rank's responses and scores are."""
-    return folder / f"responses-{rank}.jsonl"

@@ -11,6 +11,7 @@ from rlhf_service.algorithms.logprobs import token_logprobs
 from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.tokens import AnswerPair, collate_tokens, encode_answers
 from rlhf_service.learner.base import Engine
+from rlhf_service.models.precision import dtype_of
 from rlhf_service.prompts import shard
 from rlhf_service.spec.stages import DpoStage
 from rlhf_service.stages.context import StageContext
@@ -28,7 +29,7 @@ def run_dpo(context: StageContext, stage: DpoStage, field: str) -> None:
     pairs = encode_answers(rows, begun.tokenizer, stage.max_length, f"{field}.data.path")
     held_out = encode_answers(held_out_rows, begun.tokenizer, stage.max_length, field)
 
-    dtype = torch.bfloat16 if context.spec.learner.precision == "bf16" else torch.float32
+    dtype = dtype_of(context.spec.learner.precision)
     # The policy has not moved yet: now it is the reference.
     reference = Reference(context, begun.model.to(context.device, dtype))
     pairs = reference.annotate(pairs, sorted(rows_visited(context, stage, len(pairs))))

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from rlhf_service.learner.base import Engine
-from rlhf_service.models.adapter import adapt, merge
+from rlhf_service.models.adapter import adapt, in_precision_of, merge
 from rlhf_service.models.export import ModelCard, export_model
 from rlhf_service.models.load import load_causal_lm
 from rlhf_service.spec.stages import StageSpec
@@ -45,8 +45,7 @@ def merged(
     base = base_folder(begun)
     adapted = adapt(load_causal_lm(base, torch.float32), stage.adapter, context.spec.seed, base)
     model = merge(adapted, learnt, keep=context.folder.adapter(stage.name))
-    dtype = next(iter(learnt.values())).dtype
-    return model, {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    return model, in_precision_of(learnt, model)
 
 
 def model_card(

@@ -8,17 +8,16 @@ from typing import Any, Literal
 
 from rlhf_service.algorithms.rewards import RunningMoments
 from rlhf_service.data.rows import read_prompts
-from rlhf_service.data.tokens import encode
+from rlhf_service.data.tokens import answer_encoder
 from rlhf_service.errors import RewardFailed, TrainingError, Unhealthy, UnhealthyPause
 from rlhf_service.events import AlarmRaised, EvaluationCompleted, PromptQuarantined, SamplesDrawn
 from rlhf_service.health.monitor import Monitor
 from rlhf_service.ledger import PromptLedger
-from rlhf_service.preflight import Encode, preflight
+from rlhf_service.preflight import Encode, preflight, reference_columns
 from rlhf_service.prompts import PromptSource
 from rlhf_service.records import Rollout, ScoreFailure
 from rlhf_service.reports import PpoReport
 from rlhf_service.reward.quarantine import Evidence, keep
-from rlhf_service.spec.reward import columns_in
 from rlhf_service.spec.stages import PpoStage
 from rlhf_service.stages.assembly import build_learner, build_run, prompt_source, shape_folder
 from rlhf_service.stages.bundle import recorded_step
@@ -26,7 +25,7 @@ from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.evaluate import compare, evaluate, samples_of
 from rlhf_service.stages.finish import export_policy
 from rlhf_service.stages.loop import run_steps
-from rlhf_service.stages.start import Start, require_length, start
+from rlhf_service.stages.start import require_length, start
 from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
 
 PREFLIGHT_SEED_OFFSET = 2_000_003
@@ -47,7 +46,7 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
         source = stage.evaluation.prompts
         at = f"{field}.evaluation.prompts.path"
         held_out = prompt_source(context, stage, begun, source, at)
-    trainer = PpoTrainer(context, run, held_out, answer_encoder(begun))
+    trainer = PpoTrainer(context, run, held_out, answer_encoder(begun.tokenizer))
     run_steps(context, trainer)
     figures = {f"held_out_reward_step_{e.step}": e.mean for e in trainer.evaluations}
     export_policy(context, stage, learner.policy, begun, figures)
@@ -166,12 +165,6 @@ def consequence(
             return None
 
 
-def answer_encoder(begun: Start) -> Encode:
-    """Text → the policy's tokens and its end token."""
-    end = begun.tokenizer.eos_token_id
-    return lambda text: (*encode(text, begun.tokenizer, start=False), end)
-
-
 def look_at_reward(context: StageContext, run: PpoRun, encoder: Encode) -> None:
     """The preflight, on rank 0. Collective. Raises RewardFailed when a warning is to refuse."""
     stage, spec = run.stage, run.stage.preflight
@@ -181,10 +174,8 @@ def look_at_reward(context: StageContext, run: PpoRun, encoder: Encode) -> None:
         asked = run.prompts.in_order(list(range(count)), stage.samples_per_prompt)
         seed = run.seed + PREFLIGHT_SEED_OFFSET
         sampled = run.engine.generate(asked, stage.sampling, version=1, seed=seed)
-        columns = [column for _, column in columns_in(stage.reward, "")]
-        found = preflight(
-            stage.name, sampled, run.reward, [*columns, "reference", "completion"], encoder
-        )
+        columns = reference_columns(stage.reward)
+        found = preflight(stage.name, sampled, run.reward, columns, encoder)
     found = run.group.broadcast(found)
     assert found is not None
     context.emit(found)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedModel
 
 from rlhf_service.data.tokens import PairRow, collate_sequences, encode_preferences
 from rlhf_service.learner.base import Engine
+from rlhf_service.models.adapter import in_precision_of
 from rlhf_service.models.encoder import load_scorer_base
 from rlhf_service.models.heads import RewardModel
 from rlhf_service.spec.stages import RewardStage
@@ -27,9 +29,7 @@ def run_reward(context: StageContext, stage: RewardStage, field: str) -> None:
     pairs, held_out = pairs_of(context, stage, field)
     begun = start(context, stage, lambda: (p.text() for p in pairs), load_scorer_base)
     require_length(begun, stage.max_length, f"{field}.max_length")
-    network = RewardModel.of(begun.model, seed=context.spec.seed)
-    if stage.adapter is not None:
-        network.adapt(stage.adapter, context.spec.seed, base_folder(begun))
+    network = scorer_on(begun.model, context, stage, begun)
     engine = context.engines(network, stage.optimizer)
     scores = PairScores(context, engine)
     encoded = encode_preferences(pairs, begun.tokenizer, stage.max_length)
@@ -55,17 +55,23 @@ def run_reward(context: StageContext, stage: RewardStage, field: str) -> None:
     context.group.barrier()
 
 
+def scorer_on(
+    base: PreTrainedModel, context: StageContext, stage: RewardStage, begun: Start
+) -> RewardModel:
+    """A reward model on the trunk of `base`, frozen under a fresh adapter when the stage has one."""
+    network = RewardModel.of(base, seed=context.spec.seed)
+    if stage.adapter is not None:
+        network.adapt(stage.adapter, context.spec.seed, base_folder(begun))
+    return network
+
+
 def merged(
     context: StageContext, stage: RewardStage, begun: Start, learnt: dict[str, torch.Tensor]
 ) -> tuple[RewardModel, dict[str, torch.Tensor]]:
     """The reward model with its adapter in its weights, in the adapter's precision."""
-    assert stage.adapter is not None
-    base, seed = base_folder(begun), context.spec.seed
-    network = RewardModel.of(load_scorer_base(base), seed=seed)
-    network.adapt(stage.adapter, seed, base)
-    network = network.merged(learnt)
-    dtype = next(iter(learnt.values())).dtype
-    return network, {name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
+    fresh = scorer_on(load_scorer_base(base_folder(begun)), context, stage, begun)
+    network = fresh.merged(learnt)
+    return network, in_precision_of(learnt, network)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class WandbRun:
 
     def close(self) -> None:
         self._run.finish()
+        # The run's file is flushed by wandb's own process, which outlives `finish`.
+        wandb.teardown()
 
 
 def text_page(text: str) -> str:

@@ -18,9 +18,9 @@ from rlhf_service.models.load import load_causal_lm
 from rlhf_service.models.tokenizer import train_tokenizer
 from rlhf_service.reports import deterministic_part
 from rlhf_service.spec import JobSpec, ScratchModel
-from rlhf_service.stages.context import StopRequested
 from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.testing import InProcessChannel, LocalPools
+from tests.small import stopped_and_resumed
 
 LORA = {"rank": 2, "alpha": 4}
 
@@ -126,16 +126,7 @@ def test_checkpoints_hold_adapters_and_resume_with_the_same_numbers(
     whole = make_context(spec, tmp_path / "whole")
     run_pipeline(whole)
 
-    def stop(stage: str, step: int) -> None:
-        if (stage, step) == ("ppo", 2):
-            halted.folder.stop_flag.touch()
-
-    halted = make_context(spec, tmp_path / "halted", progress=stop)
-    with pytest.raises(StopRequested):
-        run_pipeline(halted)
-    halted.folder.stop_flag.unlink()
-    resumed = make_context(spec, tmp_path / "halted")
-    run_pipeline(resumed)
+    halted, resumed = stopped_and_resumed(make_context, spec, tmp_path / "halted", ("ppo", 2))
 
     def steps(*contexts):
         events = [e for c in contexts for e in c.sink.events if isinstance(e, StepCompleted)]

@@ -14,9 +14,9 @@ from rlhf_service.data.tokens import encode_answers
 from rlhf_service.events import StepCompleted
 from rlhf_service.reports import deterministic_part
 from rlhf_service.spec import JobSpec
-from rlhf_service.stages.context import StopRequested
 from rlhf_service.stages.dpo import answer_logprobs
 from rlhf_service.stages.pipeline import run_pipeline
+from tests.small import stopped_and_resumed
 
 
 @pytest.fixture
@@ -55,16 +55,7 @@ def test_stop_and_resume_gives_the_same_numbers(spec, make_context, tmp_path):
     whole = make_context(spec, tmp_path / "whole")
     run_pipeline(whole)
 
-    def stop(stage: str, step: int) -> None:
-        if (stage, step) == ("dpo", 5):
-            halted.folder.stop_flag.touch()
-
-    halted = make_context(spec, tmp_path / "halted", progress=stop)
-    with pytest.raises(StopRequested):
-        run_pipeline(halted)
-    halted.folder.stop_flag.unlink()
-    resumed = make_context(spec, tmp_path / "halted")
-    run_pipeline(resumed)
+    halted, resumed = stopped_and_resumed(make_context, spec, tmp_path / "halted", ("dpo", 5))
     both = reports(halted) + reports(resumed)
     assert [deterministic_part(r) for r in both] == [deterministic_part(r) for r in reports(whole)]
     one = AutoModelForCausalLM.from_pretrained(whole.folder.model).state_dict()

@@ -22,9 +22,9 @@ from rlhf_service.records import FinishReason, Rollout, ScoreFailure
 from rlhf_service.reports import deterministic_part
 from rlhf_service.spec import JobSpec, PpoStage, SamplingSpec
 from rlhf_service.spec.annealing import Ramp
-from rlhf_service.stages.context import StopRequested
 from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.testing import FunctionReward
+from tests.small import stopped_and_resumed
 
 ROWS = 12
 
@@ -181,16 +181,9 @@ def test_dynamic_sampling_resumes_to_the_same_numbers(pipeline_spec, make_contex
     # Four prompts want two more; of those again every other one teaches: one equal group fills.
     assert all(r["equal_groups_fraction"] == 0.25 for r in found)
 
-    def stop(stage, step):
-        if (stage, step) == ("ppo", 1):
-            halted.folder.stop_flag.touch()
-
-    halted = make_context(spec, tmp_path / "halted", reward, progress=stop)
-    with pytest.raises(StopRequested):
-        run_pipeline(halted)
-    halted.folder.stop_flag.unlink()
-    resumed = make_context(spec, tmp_path / "halted", reward)
-    run_pipeline(resumed)
+    halted, resumed = stopped_and_resumed(
+        make_context, spec, tmp_path / "halted", ("ppo", 1), reward=reward
+    )
     assert reports(halted) | reports(resumed) == reports(whole)
 
 

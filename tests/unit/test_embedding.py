@@ -5,34 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertModel, BertTokenizerFast
 
 from rlhf_service.errors import ModelError
 from rlhf_service.models.check import check_model_folders
 from rlhf_service.reward.build import build_reward
 from rlhf_service.spec import JobSpec
 from rlhf_service.spec.reward import RewardSpec
+from tests.small import write_encoder
 from tests.unit.test_graders import rollout
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "bad", "film", "dull", "cold"]
+WORDS = ["a", "good", "bad", "film", "dull", "cold"]
 ADAPTER = TypeAdapter(RewardSpec)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=12,
-        hidden_dropout_prob=0.5,
-    )
-    BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab={w: i for i, w in enumerate(WORDS)}).save_pretrained(folder)
+    write_encoder(folder, WORDS, 12, hidden_dropout_prob=0.5)
     return folder
 
 

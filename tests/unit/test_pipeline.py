@@ -16,9 +16,9 @@ from rlhf_service.events import (
     StepCompleted,
 )
 from rlhf_service.reports import deterministic_part
-from rlhf_service.stages.context import StopRequested
 from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.testing import FunctionReward
+from tests.small import stopped_and_resumed
 
 
 def steps_of(events):
@@ -65,16 +65,9 @@ def test_stop_and_resume_gives_the_same_numbers(pipeline_spec, make_context, tmp
     whole = make_context(pipeline_spec, tmp_path / "whole")
     run_pipeline(whole)
 
-    def stop(stage: str, step: int) -> None:
-        if (stage, step) == stop_after:
-            halted.folder.stop_flag.touch()
-
-    halted = make_context(pipeline_spec, tmp_path / "halted", progress=stop)
-    with pytest.raises(StopRequested):
-        run_pipeline(halted)
-    halted.folder.stop_flag.unlink()
-    resumed = make_context(pipeline_spec, tmp_path / "halted")
-    run_pipeline(resumed)
+    halted, resumed = stopped_and_resumed(
+        make_context, pipeline_spec, tmp_path / "halted", stop_after
+    )
 
     assert steps_of(whole.sink.events) == steps_of(halted.sink.events + resumed.sink.events)
     one = AutoModelForCausalLM.from_pretrained(whole.folder.model).state_dict()

@@ -27,6 +27,7 @@ from rlhf_service.spec.reward import RewardModelReward
 from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.stages.preference import PreferenceTrainer
 from rlhf_service.testing import PlainEngine
+from tests.small import write_encoder
 
 CONTEXT = 24
 CARD = ModelCard(job="j", name="n", stage="reward", stages=("reward",), seed=0)
@@ -140,39 +141,13 @@ def test_the_centring_term_draws_the_sum_of_a_pair_to_zero(
     assert chosen + rejected == pytest.approx(0.0 if coef else 3.0, abs=0.05)
 
 
-WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "a",
-    "good",
-    "bad",
-    "film",
-    "dull",
-    "cold",
-    "user",
-    ":",
-]
+WORDS = ["a", "good", "bad", "film", "dull", "cold", "user", ":"]
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    """A folder as BERT's authors publish one: network without a head, WordPiece tokenizer."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
     folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=CONTEXT,
-    )
-    BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(folder)
+    write_encoder(folder, WORDS, CONTEXT)
     return folder
 
 

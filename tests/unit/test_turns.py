@@ -14,7 +14,7 @@ from rlhf_service.algorithms.rewards import RunningMoments
 from rlhf_service.batch import collate
 from rlhf_service.credit import assign_credit
 from rlhf_service.environment.calculator import Calculator, result
-from rlhf_service.environment.turns import TurnEngine, actions_of
+from rlhf_service.environment.turns import TurnEngine
 from rlhf_service.events import EvaluationCompleted, StepCompleted
 from rlhf_service.learner.group import SoloGroup
 from rlhf_service.models.tokenizer import train_tokenizer
@@ -99,7 +99,7 @@ def test_turns_end_at_their_number_and_at_the_limit(tokenizer):
     length = len(tokenizer.encode("calc(1+1)", add_special_tokens=False)) + 1
     told = len(tokenizer.encode("=2\n", add_special_tokens=False))
     [full], engine = talk(tokenizer, {0: ["calc(1+1)", "2"]}, limit=length + told)
-    assert len(engine.asked) == 1 and full.truncated and all(actions_of(full))
+    assert len(engine.asked) == 1 and full.truncated and all(full.actions)
 
 
 @given(st.integers(-999, 999), st.integers(-999, 999), st.sampled_from("+-*"))
