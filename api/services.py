@@ -69,7 +69,7 @@ class Services:
         )
 
     async def close(self) -> None:
-        self.generation.close()
+        await self.generation.close()
         self.graders.close()
         self.cluster.close()
         await self.database.close()

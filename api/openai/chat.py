@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from api.openai.graders import text_of
 from api.openai.request import Section
@@ -85,6 +85,19 @@ class TextFormat(Section):
 
 class ChatRequest(Sampling):
     """The body of `chat.completions.create`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "ft:small:rlhf:sums:job-018f",
+                    "messages": [{"role": "user", "content": "2+2="}],
+                    "max_completion_tokens": 16,
+                    "stream": True,
+                }
+            ]
+        }
+    )
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
     max_completion_tokens: int | None = Field(default=None, ge=1, le=16_384)

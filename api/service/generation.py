@@ -106,11 +106,11 @@ class Generation:
             return
         yield "data: [DONE]\n\n"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for expiry in self._expiries.values():
             expiry.cancel()
         for generator in self._generators.values():
-            generator.kill()
+            await generator.close()
         self._generators.clear()
 
     async def _replies(self, folder: Path, ask: Ask) -> AsyncGenerator[Reply]:
@@ -143,7 +143,11 @@ class Generation:
     def _give_back(self, generator: Generator) -> None:
         generator.users -= 1
         generator.used_at = time.monotonic()
-        if not generator.users and self._generators.get(generator.folder) is generator:
+        if generator.users or self._generators.get(generator.folder) is not generator:
+            return
+        if not generator.loaded:
+            self._drop(generator)
+        else:
             loop, idle = asyncio.get_running_loop(), self.settings.generation_idle
             self._expiries[generator.folder] = loop.call_later(idle, self._drop, generator)
 

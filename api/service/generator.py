@@ -101,6 +101,25 @@ class Generator:
         finally:
             self._turn.release()
 
+    @property
+    def loaded(self) -> bool:
+        """Whether its process has the model."""
+        return self._process is not None
+
+    async def close(self) -> None:
+        """End the process and see it gone, while the event loop can still take notice."""
+        process = self._process
+        self.kill()
+        if self._settling is not None:
+            with suppress(asyncio.CancelledError):
+                await self._settling
+        if process is not None:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.close()
+            await process.wait()
+            with suppress(OSError, RuntimeError):
+                await process.stdout.read()
+
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
