@@ -28,6 +28,7 @@ TITLES = {
     409: "Conflict",
     413: "Request too large",
     422: "Invalid request",
+    429: "Too many requests",
     500: "Internal error",
     503: "Not available now",
 }

@@ -15,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from api import errors
 from api.envelope import Envelope
 from api.routes import (
+    chat,
     events,
     files,
     fine_tuning,
@@ -61,6 +62,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         files,
         fine_tuning,
         graders,
+        chat,
         keys,
         internal,
         health,

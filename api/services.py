@@ -9,6 +9,7 @@ from api.service.cluster import Cluster
 from api.service.events import Events
 from api.service.files import Files
 from api.service.fine_tuning import FineTuning
+from api.service.generation import Generation
 from api.service.graders import Graders
 from api.service.jobs import Jobs
 from api.service.keys import Keys
@@ -37,6 +38,7 @@ class Services:
     files: Files
     fine_tuning: FineTuning
     graders: Graders
+    generation: Generation
     keys: Keys
     reconciler: Reconciler
 
@@ -61,11 +63,13 @@ class Services:
             files=files,
             fine_tuning=FineTuning(database, jobs, files, models),
             graders=Graders(),
+            generation=Generation(models, settings),
             keys=Keys(database),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
         )
 
     async def close(self) -> None:
+        await self.generation.close()
         self.graders.close()
         self.cluster.close()
         await self.database.close()

@@ -58,6 +58,21 @@ class Settings(BaseSettings):
     """Base models by the name that fine-tuning requests use: a model folder, or a folder of model
     folders (`name/below`). In the environment: a JSON object."""
 
+    generation_models: int = Field(default=1, ge=0)
+    """Models that may be loaded at once to answer chats; 0 serves no text. Each is a process."""
+
+    generation_max_bytes: int = Field(default=4 * 2**30, ge=0)
+    """Largest weights, in bytes of safetensors, that are loaded for it."""
+
+    generation_threads: int = Field(default=2, ge=1)
+    """Threads of each such process."""
+
+    generation_timeout: float = Field(default=120.0, gt=0)
+    """Seconds that one answer may take, loading the model included."""
+
+    generation_idle: float = Field(default=300.0, gt=0)
+    """Seconds without a request after which a model is unloaded."""
+
     reconcile: bool = True
     """Run the background loops in this process."""
 

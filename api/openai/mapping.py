@@ -15,7 +15,7 @@ from api.openai.request import CreateJob, Dpo, Method, Reinforcement, Supervised
 from api.suggest import suggestion
 from rlhf_service.errors import SpecError
 from rlhf_service.explain import explain
-from rlhf_service.spec import DpoStage, FolderModel, JobSpec, ScratchModel, SftStage
+from rlhf_service.spec import DpoStage, FolderModel, JobSpec, SamplingSpec, ScratchModel, SftStage
 from rlhf_service.spec.methods import DEFAULTS
 from rlhf_service.spec.stages import PpoStage
 
@@ -53,8 +53,11 @@ def to_spec(
     model: FolderModel | ScratchModel,
     training: Dataset,
     validation: Dataset | None,
+    context: int | None = None,
 ) -> Mapped:
-    """Raises SpecError whose field is the request's parameter."""
+    """Raises SpecError whose field is the request's parameter. `context`: tokens that the base model
+    can hold, where that is known; lengths that the request leaves to us stay within it.
+    """
     method = request.how
     kind = stage_type(request, method)
     ranks = num_ranks(request.rlhf.resources)
@@ -63,6 +66,10 @@ def to_spec(
     asked = given.hyperparameters if given is not None else usual
     decided = decide(asked, method.type, kind, training.rows, ranks)
     stage = stage_of(kind, decided, training, validation)
+    if isinstance(model, ScratchModel):
+        context = model.context_length
+    if context is not None:
+        stage |= lengths(method.type, context)
     if method.reinforcement is not None:
         at = "method.reinforcement"
         stage["reward"] = to_reward(method.reinforcement.grader, f"{at}.grader")
@@ -146,6 +153,18 @@ def stage_of(
     stage |= {"data": {"path": training.path}, "batch_size": batch}
     stage |= {"validation": {"path": validation.path}} if validation else {"holdout": 0.0}
     return stage | ({"beta": decided["beta"]} if kind == "dpo" else {})
+
+
+def lengths(method: str, context: int) -> dict[str, Any]:
+    """The usual lengths of a stage where they fit into `context` tokens, else as much as does."""
+    if method != "reinforcement":
+        return {"max_length": min(SftStage.model_fields["max_length"].default, context)}
+    prompt = PpoStage.model_fields["max_prompt_length"].default
+    answer = SamplingSpec.model_fields["max_new_tokens"].default
+    if prompt + answer > context:
+        prompt = max(1, context * prompt // (prompt + answer))
+        answer = max(1, context - prompt)
+    return {"max_prompt_length": prompt, "sampling": {"max_new_tokens": answer}}
 
 
 def evaluate(

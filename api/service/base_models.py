@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,19 @@ def base_views(settings: Settings) -> list[ModelView]:
 
 def is_model(folder: Path) -> bool:
     return (folder / "config.json").is_file()
+
+
+def context_of(folder: Path) -> int | None:
+    """Tokens that the model in `folder` can hold, as its config.json says; None when it does not."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    for name in ("max_position_embeddings", "n_positions"):
+        said = config.get(name) if isinstance(config, dict) else None
+        if isinstance(said, int) and said > 1:
+            return said
+    return None
 
 
 def view(name: str, folder: Path) -> ModelView:

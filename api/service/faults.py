@@ -53,6 +53,18 @@ class IdempotencyConflict(Fault):
     status, code = 409, "idempotency_key_reused"
 
 
+class Busy(Fault):
+    """More is asked at once than this service takes; trying again later may help."""
+
+    status, code = 429, "busy"
+
+
+class GenerationFailed(Fault):
+    """A model that should answer does not."""
+
+    status, code = 500, "generation_failed"
+
+
 class ClusterUnreachable(Fault):
     """The cluster does not answer; trying again later may help."""
 

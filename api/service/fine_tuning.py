@@ -21,6 +21,7 @@ from api.openai.rows import Conversion
 from api.openai.transcript import transcript_of
 from api.openai.views import event_id, fine_tuning_job, tune_checkpoint, tune_event
 from api.schemas import Page
+from api.service.base_models import context_of
 from api.service.faults import BadParameter, NotFound
 from api.service.files import Files
 from api.service.jobs import Jobs
@@ -166,7 +167,8 @@ class FineTuning:
         validation = None
         if request.validation_file is not None:
             validation = await self._dataset(request.validation_file, conversion, "validation_file")
-        return to_spec(request, model, training, validation)
+        context = None if folder is None else await asyncio.to_thread(context_of, folder)
+        return to_spec(request, model, training, validation, context)
 
     async def _model(self, request: CreateJob) -> tuple[Path | None, FolderModel | ScratchModel]:
         """Where the base model lies, None for one that has yet to be made, and its section."""

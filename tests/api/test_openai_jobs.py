@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,22 @@ sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @pytest.fixture
 def here(tmp_path: Path, database_url: str) -> Iterator[Served]:
-    models = tmp_path / "models"
+    with running(tmp_path, database_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for every request that changes nothing."""
+    with running(tmp_path_factory.mktemp("refusing"), "") as made:
+        yield made
+
+
+@contextmanager
+def running(folder: Path, database_url: str) -> Iterator[Served]:
+    models = folder / "models"
     settings = make_settings(
-        tmp_path,
+        folder,
         database_url,
         reconcile=True,
         reconcile_interval=0.05,
@@ -259,7 +273,6 @@ def test_a_job_is_created_once_and_says_so(here: Served) -> None:
     assert [answer.status_code for answer in answers] == [201, 200]
 
 
-@sqlite
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
@@ -300,9 +313,9 @@ def test_a_job_is_created_once_and_says_so(here: Served) -> None:
     ],
 )
 def test_what_cannot_be_done_names_its_parameter(
-    here: Served, changes: dict[str, Any], param: str
+    refusing: Served, changes: dict[str, Any], param: str
 ) -> None:
-    client = here.openai()
+    client = refusing.openai()
     if changes.get("training_file") == "prompts":
         file_id = upload(client, {"messages": CHAT[:1], "question": "2+2="})
         changes = {**changes, "training_file": file_id}

@@ -447,3 +447,13 @@ def test_a_bad_row_is_named_by_its_line(
         Conversion(method, Plain()).convert(source, "training_file")
     assert caught.value.field == "training_file"
     assert "line 2: " in str(caught.value) and says in str(caught.value)
+
+
+@given(context=st.integers(8, 5000))
+def test_lengths_that_are_ours_fit_the_model(context: int) -> None:
+    [stage] = to_spec(request(), MODEL, ROWS, None, context).spec.stages
+    assert isinstance(stage, SftStage) and stage.max_length == min(256, context)
+    [stage] = to_spec(request(method=reinforcement()), MODEL, ROWS, None, context).spec.stages
+    assert isinstance(stage, PpoStage)
+    both = stage.max_prompt_length, stage.sampling.max_new_tokens
+    assert sum(both) == min(192, context) and min(both) >= 1
