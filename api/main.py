@@ -14,7 +14,17 @@ from fastapi.staticfiles import StaticFiles
 
 from api import errors
 from api.envelope import Envelope
-from api.routes import events, health, internal, jobs, keys, models, reports
+from api.routes import (
+    events,
+    health,
+    internal,
+    jobs,
+    keys,
+    models,
+    recipes,
+    reports,
+    specs,
+)
 from api.service.secret import write_private
 from api.services import Services
 from api.settings import Settings
@@ -39,7 +49,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     app.state.services = services
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
     errors.install(app)
-    for routes in (jobs, events, reports, models, keys, internal, health):
+    for routes in (jobs, specs, recipes, events, reports, models, keys, internal, health):
         app.include_router(routes.router)
     app.mount("/web", StaticFiles(directory=WEB), name="web")
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from api.reconcile.loop import Reconciler
 from api.service.cluster import Cluster
+from api.service.drafts import Drafts
 from api.service.events import Events
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
+from api.service.recipes import Recipes
 from api.service.reports import Reports
 from api.service.secret import server_secret
 from api.service.signals import Signals
@@ -32,6 +34,8 @@ class Services:
     reports: Reports
     models: Models
     keys: Keys
+    drafts: Drafts
+    recipes: Recipes
     reconciler: Reconciler
 
     @classmethod
@@ -51,6 +55,8 @@ class Services:
             reports=Reports(database),
             models=Models(database, settings),
             keys=Keys(database),
+            drafts=Drafts(cluster, settings),
+            recipes=Recipes(settings),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
         )
 
