@@ -35,6 +35,12 @@ log = logging.getLogger("rlhf.api")
 
 WEB = Path(__file__).parent / "web"
 
+REPORT_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+)
+"""Of the page that shows a job's report, whose charts carry their own styles."""
+
 
 def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastAPI:
     """The application. Without a launcher, the one of the Ray cluster at `settings.ray_address`."""
@@ -51,6 +57,11 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     errors.install(app)
     for routes in (jobs, specs, recipes, events, reports, models, keys, internal, health):
         app.include_router(routes.router)
+    @app.get("/web/report.html", include_in_schema=False)
+    async def report_page() -> FileResponse:
+        policy = {"content-security-policy": REPORT_POLICY}
+        return FileResponse(WEB / "report.html", headers=policy)
+
     app.mount("/web", StaticFiles(directory=WEB), name="web")
 
     @app.get("/", include_in_schema=False)

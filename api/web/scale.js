@@ -1,0 +1,42 @@
+// Axes: round ticks, and lines with no more points than pixels can show.
+
+export function ticks(low, high, count) {
+  if (low === high) { const pad = Math.abs(low) * 0.1 || 1; low -= pad; high += pad; }
+  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+  const unit = [1, 2, 2.5, 5, 10].find((u) => u * power >= rough) * power;
+  const first = Math.floor(low / unit), last = Math.ceil(high / unit);
+  return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * unit).toPrecision(12)));
+}
+
+export function stepTicks(first, last, count) {
+  if (first === last) return [first];
+  return ticks(first, last, count).filter((t) => Number.isInteger(t) && t >= first && t <= last);
+}
+
+// points: [[step, value]] in order. In each bucket the lowest and the highest stay, so no spike is lost.
+export function thinned(points, most) {
+  if (points.length <= most) return points;
+  const size = Math.ceil(points.length / (most / 2)), kept = [];
+  for (let at = 0; at < points.length; at += size) {
+    const bucket = points.slice(at, at + size);
+    let low = bucket[0], high = bucket[0];
+    for (const point of bucket) {
+      if (point[1] < low[1]) low = point;
+      if (point[1] > high[1]) high = point;
+    }
+    kept.push(...(low[0] <= high[0] ? [low, high] : [high, low]).filter((p, i, both) => i === 0 || p !== both[0]));
+  }
+  if (kept.at(-1) !== points.at(-1)) kept.push(points.at(-1));
+  return kept;
+}
+
+// Exponential moving average without the bias of its start; weight 0 changes nothing.
+export function smoothed(points, weight) {
+  if (!weight) return points;
+  let mean = 0, mass = 0;
+  return points.map(([step, value]) => {
+    mean = weight * mean + (1 - weight) * value;
+    mass = weight * mass + (1 - weight);
+    return [step, mean / mass];
+  });
+}
