@@ -2,7 +2,7 @@
 
 import { el, newId, svg, table } from "./dom.js";
 import { number } from "./format.js";
-import { smoothed, stepTicks, thinned, ticks } from "./scale.js";
+import { label, smoothed, stepTicks, thinned, ticks } from "./scale.js";
 
 const HEIGHT = 168, TOP = 10, RIGHT = 12, BOTTOM = 24, LETTER = 6.6; // pixels
 const ROWS = 500; // most rows of a chart's table
@@ -18,8 +18,8 @@ export class Reading extends EventTarget {
 }
 
 export class Chart {
-  constructor(title, unit, reading, { hideZeros = false } = {}) {
-    Object.assign(this, { title, unit, reading, hideZeros, lines: new Map() });
+  constructor(title, unit, reading, { hide = null } = {}) {
+    Object.assign(this, { title, unit, reading, hide, lines: new Map() });
     this.legend = el("ul", { class: "legend" });
     this.plot = el("div", {
       class: "plot", tabindex: 0, role: "slider", "aria-label": `${title} by step`, "aria-valuetext": "no value yet",
@@ -33,7 +33,7 @@ export class Chart {
       type: "button", class: "quiet small", "aria-expanded": "false", "aria-controls": id,
       "aria-label": `${title} as a table`, onclick: () => this.showTable(this.tableHost.hidden),
     }, "Table");
-    this.element = el("figure", { class: "chart", hidden: hideZeros },
+    this.element = el("figure", { class: "chart", hidden: hide !== null },
       el("figcaption", {},
         el("span", { class: "chart-title" }, title), unit && el("span", { class: "unit" }, unit), this.toggle),
       this.legend, this.plot, this.tableHost);
@@ -57,9 +57,16 @@ export class Chart {
     const line = this.line(name, label);
     line.points.set(step, value);
     if (spread !== null) line.spread.set(step, spread);
-    if (this.hideZeros && value !== 0) this.element.hidden = false;
+    if (this.element.hidden && this.says(line, value)) this.element.hidden = false;
     this.sorted = null;
     this.later();
+  }
+
+  // Whether a chart that is left out while it says nothing has something to say.
+  says(line, value) {
+    if (this.hide === "zeros") return value !== 0;
+    if (this.hide === "constant") return value !== line.points.values().next().value;
+    return true;
   }
 
   later() {
@@ -84,14 +91,14 @@ export class Chart {
     }));
     const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
     const marks = ticks(low, high, 3), first = steps[0], last = steps.at(-1);
-    const left = Math.max(...marks.map((mark) => number(mark).length)) * LETTER + 10;
+    const texts = label(marks), left = Math.max(...texts.map((text) => text.length)) * LETTER + 10;
     this.x = (step) => left + ((step - first) / (last - first || 1)) * (width - left - RIGHT);
     const y = (v) => HEIGHT - BOTTOM - ((v - marks[0]) / (marks.at(-1) - marks[0])) * (HEIGHT - TOP - BOTTOM);
-    const rules = marks.flatMap((mark) => [
+    const rules = marks.flatMap((mark, i) => [
       svg("line", { class: mark === 0 ? "rule zero" : "rule", x1: left, x2: width - RIGHT, y1: y(mark), y2: y(mark) }),
-      svg("text", { x: left - 6, y: y(mark) + 4, "text-anchor": "end" }, number(mark)),
+      svg("text", { x: left - 6, y: y(mark) + 4, "text-anchor": "end" }, texts[i]),
     ]);
-    const labels = stepTicks(first, last, Math.max(2, Math.floor(width / 90))).map((step) =>
+    const labels = stepTicks(first, last, Math.max(2, Math.floor(width / 70))).map((step) =>
       svg("text", { x: this.x(step), y: HEIGHT - 6, "text-anchor": "middle" }, String(step)));
     const drawn = lines.flatMap((line) => this.curve(line, y, width));
     this.plot.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" },

@@ -33,7 +33,6 @@ export class Curves {
 
   open(name, kind) {
     const charts = FIGURES[kind].map((spec) => ({ spec, chart: new Chart(spec.title, spec.unit, this.reading, spec) }));
-    for (const { spec, chart } of charts) if (spec.each) chart.element.hidden = chart.hideZeros = true;
     const groups = GROUPS.map((group) => charts.filter(({ spec }) => spec.group === group)).filter((some) => some.length).map((some) => ({
       charts: some.map(({ chart }) => chart),
       element: el("section", { class: "group" }, el("h3", {}, some[0].spec.group),

@@ -1,7 +1,8 @@
 // Which figures of a step's report stand in which chart.
 
 const chart = (group, title, unit, lines, more = {}) => ({ group, title, unit, lines, ...more });
-const quiet = { hideZeros: true }; // shown once it has something to show
+const quiet = { hide: "zeros" }; // shown once a figure is not 0
+const steady = { hide: "constant" }; // shown once a figure changes
 
 export const FIGURES = {
   supervised: [
@@ -31,7 +32,7 @@ export const FIGURES = {
     chart("Update", "Clipped tokens", "share", { clip_fraction_low: "below", clip_fraction_high: "above" }, quiet),
     chart("Update", "Learning rate", "", { learning_rate: "policy", critic_learning_rate: "critic" }),
     chart("Update", "Gradient norm", "before clipping", { policy_grad_norm: "policy", critic_grad_norm: "critic" }),
-    chart("Update", "KL coefficient", "β", { kl_coef: "β" }, quiet),
+    chart("Update", "KL coefficient", "β", { kl_coef: "β" }, steady),
     chart("Update", "Advantage", "before whitening", { advantage_mean: "mean", advantage_std: "deviation" }),
     chart("Critic", "Value loss", "", { value_loss: "loss" }, quiet),
     chart("Critic", "Explained variance", "1 is perfect", { explained_variance: "share" }, quiet),
@@ -47,7 +48,7 @@ export const FIGURES = {
       "seconds.generate": "generate", "seconds.judge": "judge", "seconds.annotate": "annotate",
       "seconds.update": "update", "seconds.publish": "publish",
     }),
-    chart("Speed", "Temperature", "of sampling", { temperature: "temperature" }),
+    chart("Speed", "Temperature", "of sampling", { temperature: "temperature" }, steady),
   ],
 };
 
@@ -57,8 +58,11 @@ export const GROUPS = ["Objective", "Policy", "Update", "Critic", "Health", "Spe
 export function measured(spec, report) {
   const named = Object.entries(spec.lines).map(([name, label]) => [name, label, at(report, name)]);
   const each = spec.each ? Object.entries(report[spec.each] ?? {}).map(([name, value]) => [name, name, value]) : [];
-  return [...named, ...each].filter(([, , value]) => typeof value === "number");
+  return [...named, ...each].filter(([name, , value]) => typeof value === "number" && !(isCritics(name) && !hasCritic(report)));
 }
+
+const isCritics = (name) => name.startsWith("critic_");
+const hasCritic = (report) => report.critic_grad_norm !== 0;
 
 const at = (report, path) => path.split(".").reduce((value, name) => value?.[name], report);
 

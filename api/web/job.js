@@ -12,7 +12,7 @@ import { failure } from "./failure.js";
 import { Preflight } from "./preflight.js";
 import { Samples } from "./samples.js";
 import { Stages } from "./stages.js";
-import { badge, can, progress } from "./status.js";
+import { badge, can } from "./status.js";
 import { follow } from "./stream.js";
 import { tabs } from "./tabs.js";
 
@@ -24,8 +24,10 @@ export async function jobView(host, jobId, signal) {
   const body = el("div", {});
   host.append(head.element, failed, body);
   let panels = [];
+  let stages;
   const build = () => {
-    const curves = new Curves(), alarms = new Alarms(), stages = new Stages(job.spec);
+    const curves = new Curves(), alarms = new Alarms();
+    stages = new Stages(job.spec);
     const found = { evaluation: new Evaluation(curves.reading), samples: new Samples(), preflight: new Preflight(), events: new Events() };
     panels = [curves, alarms, stages, details, ...Object.values(found)];
     body.replaceChildren(stages.element, alarms.element, tabs("Parts of the job", {
@@ -35,6 +37,7 @@ export async function jobView(host, jobId, signal) {
   };
   const show = (now) => {
     head.show(now);
+    stages.show(now);
     details.show(now);
     failed.replaceChildren(failure(now) ?? "");
   };
@@ -60,7 +63,6 @@ class Head {
     this.status = el("span", { role: "status" });
     this.connection = el("span", { class: "connection", role: "status" });
     this.message = el("p", { class: "message" });
-    this.progress = el("div", {});
     this.fault = el("p", { class: "fault", role: "alert" });
     const action = (verb, text, before) => el("button", { type: "button", dataset: { verb }, onclick: (event) => this.act(event.target, verb, before) }, text);
     this.actions = [action("pause", "Pause"), action("resume", "Resume"), action("cancel", "Cancel", () => confirmed(
@@ -75,7 +77,7 @@ class Head {
         el("a", { class: "button", href: `/web/report.html#${job.id}`, target: "_blank", rel: "opener" }, "Report"),
         el("button", { type: "button", onclick: () => this.save(job.id) }, "Save report"),
         el("a", { class: "button", href: `#compare=${job.id}` }, "Compare")),
-      this.fault, this.progress);
+      this.fault);
   }
 
   async act(button, verb, before) {
@@ -99,7 +101,6 @@ class Head {
     if (this.shown !== job.status) this.status.replaceChildren(badge(job.status));
     this.shown = job.status;
     this.message.textContent = job.status === "failed" ? "" : job.message;
-    this.progress.replaceChildren(job.status === "running" ? progress(job) : "");
     for (const button of this.actions) {
       const able = can[button.dataset.verb](job.status);
       button.disabled = !able;

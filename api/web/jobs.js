@@ -52,6 +52,7 @@ export async function jobsView(host, signal) {
       el("th", { scope: "row" }, el("a", { href: `#${job.id}` }, job.name), el("div", { class: "soft small" }, stages)),
       status, steps, made);
     return { box, element, show(now) {
+      element.dataset.status = now.status;
       status.replaceChildren(badge(now.status), now.message && el("div", { class: "soft small clip", title: now.message }, now.message) || "");
       steps.replaceChildren(progress(now));
       made.replaceChildren(el("time", { datetime: now.created_at, title: date(now.created_at) }, ago(now.created_at)));

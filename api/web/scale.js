@@ -8,9 +8,21 @@ export function ticks(low, high, count) {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * unit).toPrecision(12)));
 }
 
+// Ticks as texts, each with just the digits that tell it from its neighbours.
+export function label(marks) {
+  const unit = marks[1] - marks[0], most = Math.max(...marks.map(Math.abs));
+  const minus = (text) => text.replaceAll("-", "−");
+  if (most < 1e-3 || most >= 1e6) return marks.map((mark) => minus(mark === 0 ? "0" : String(Number(mark.toPrecision(3)).toExponential()).replace("e+", "e")));
+  const fine = Number((unit * 10 ** -Math.floor(Math.log10(unit))).toPrecision(6)) % 1 !== 0; // 2.5
+  const digits = Math.max(0, (fine ? 1 : 0) - Math.floor(Math.log10(unit) + 1e-9));
+  return marks.map((mark) => minus(mark.toFixed(Math.min(digits, 12))));
+}
+
 export function stepTicks(first, last, count) {
   if (first === last) return [first];
-  return ticks(first, last, count).filter((t) => Number.isInteger(t) && t >= first && t <= last);
+  const inside = ticks(first, last, count).filter((t) => Number.isInteger(t) && t > first && t <= last);
+  const near = (inside[1] ?? last) - (inside[0] ?? first);
+  return inside.length && inside[0] - first < near / 2 ? inside : [first, ...inside];
 }
 
 // points: [[step, value]] in order. In each bucket the lowest and the highest stay, so no spike is lost.

@@ -12,6 +12,7 @@ export class Stages {
     this.tiles = el("dl", { class: "tiles" });
     this.element = el("div", {}, this.list, this.tiles);
     this.kept = {};
+    this.left = null;
   }
 
   take({ event }) {
@@ -27,17 +28,29 @@ export class Stages {
       for (const [name, value] of Object.entries(event.report)) if (value !== null) this.kept[name] = value;
     }
     if (event.type === "stage_completed") Object.assign(item, { state: "done", seconds: event.seconds, step: item.steps });
+    this.later();
+  }
+
+  show(job) {
+    const left = job.status === "running" ? job.progress.eta_seconds : null;
+    if (left === this.left && job.progress.stage === this.at) return;
+    Object.assign(this, { left, at: job.progress.stage });
+    this.later();
+  }
+
+  later() {
     this.waiting ??= requestAnimationFrame(() => { this.waiting = undefined; this.draw(); });
   }
 
   draw() {
     this.list.replaceChildren(...[...this.items.values()].map((item) => {
-      const took = item.seconds === undefined ? null : ` · ${duration(item.seconds)}`;
+      const took = item.seconds === undefined ? null : ` · took ${duration(item.seconds)}`;
+      const left = item.name === this.at && item.state === "at work" && this.left !== null ? ` · ${duration(this.left)} left` : null;
       return el("li", { dataset: { state: item.state } },
         el("div", {}, el("b", {}, item.name), item.type !== item.name && el("span", { class: "soft" }, ` ${item.type}`),
           el("span", { class: "state" }, item.state)),
         bar(`${item.name}: steps`, item.step, item.steps),
-        el("div", { class: "soft small" }, `${item.step} / ${item.steps} steps`, took));
+        el("div", { class: "soft small" }, `${item.step} / ${item.steps} steps`, took, left));
     }));
     const shown = (HEADLINES[this.kind] ?? []).filter(([, name]) => this.kept[name] !== undefined);
     this.tiles.replaceChildren(...shown.map(([title, name]) =>
