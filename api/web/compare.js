@@ -1,76 +1,94 @@
 // Two to five jobs on one chart, figure by figure, and where their specifications differ.
 
-import { Chart, Reading } from "./chart.js";
 import { get } from "./api.js";
+import { Chart, Reading } from "./chart.js";
 import { smoothing } from "./curves.js";
-import { el, section, table } from "./dom.js";
-import { FIGURES, GROUPS } from "./figures.js";
-import { number } from "./format.js";
+import { heldOut, heldOutTable, specTable } from "./differences.js";
+import { el } from "./dom.js";
+import { FIGURES, measured } from "./figures.js";
 import { MOST } from "./jobs.js";
 import { picker } from "./samples.js";
 import { badge, OVER } from "./status.js";
 
 const EVERY = 4000; // milliseconds
-const at = (report, path) => path.split(".").reduce((value, name) => value?.[name], report);
+const KINDS = { supervised: "SFT and pretraining", preference: "Reward models and DPO", ppo: "Policy gradients" };
 
 export async function compareView(host, ids, signal) {
   const jobs = await Promise.all(ids.slice(0, MOST).map((id) => get(`/v1/jobs/${id}`, { signal })));
-  const names = labels(jobs), reading = new Reading();
-  const bar = el("div", { class: "toolbar" }), grid = el("div", {}), results = el("div", {}), differences = el("div", {});
-  const legend = el("ul", { class: "jobs-legend" });
-  const others = el("div", {});
-  host.append(el("h2", { tabindex: -1 }, "Compare"), legend, others);
-  await chooser(others, ids, signal);
-  if (jobs.length < 2) return;
-  host.append(bar, grid, results, differences);
-  let kind, charts = new Map(), points = [];
-
-  const show = (jobsNow) => legend.replaceChildren(...jobsNow.map((job, i) => el("li", { class: `series s${i}` },
+  const names = labels(jobs), legend = el("ul", { class: "jobs-legend" });
+  const adder = await chooser(ids, signal);
+  host.append(el("h2", { tabindex: -1 }, "Compare"), legend, adder);
+  const comparison = new Comparison(jobs, names);
+  const show = () => legend.replaceChildren(...jobs.map((job, i) => el("li", { class: `series s${i}` },
     el("span", { class: "swatch" }), el("a", { href: `#${job.id}` }, names[i]), " ", badge(job.status), " ",
     el("a", { class: "button quiet small", href: `#compare=${ids.filter((id) => id !== job.id).join(",")}`, "aria-label": `Leave ${names[i]} out` }, "×"))));
-
-  function build() {
-    charts = new Map();
-    const specs = FIGURES[kind].flatMap((spec) => Object.entries(spec.lines).map(([path, label]) => ({ ...spec, path, label, title: Object.keys(spec.lines).length > 1 ? `${spec.title}: ${label}` : spec.title })));
-    grid.replaceChildren(...GROUPS.map((group) => specs.filter((s) => s.group === group)).filter((g) => g.length).map((some) => {
-      const made = some.map((spec) => { const chart = new Chart(spec.title, spec.unit, reading, spec); charts.set(spec.path, chart); return chart.element; });
-      return el("section", { class: "group" }, el("h3", {}, some[0].group), el("div", { class: "charts" }, made));
+  show();
+  if (jobs.length < 2) return;
+  const findings = el("div", { class: "panel" });
+  host.append(comparison.element, findings);
+  async function load() {
+    const over = jobs.map((job) => OVER.includes(job.status)); // before the look: its last steps are still to be read
+    const fresh = await Promise.all(jobs.map((job) => get(`/v1/jobs/${job.id}`, { signal })));
+    await Promise.all(fresh.map(async (job, i) => {
+      if (!over[i] || !comparison.points[i]) comparison.points[i] = (await get(`/v1/jobs/${job.id}/metrics`, { signal })).data;
+      jobs[i] = job;
     }));
+    show();
+    comparison.draw();
+  }
+  await load();
+  const evaluations = await Promise.all(jobs.map((job) => heldOut(job.id, signal)));
+  findings.replaceChildren(...heldOutTable(names, evaluations), ...specTable(jobs, names));
+  const timer = setInterval(() => document.hidden || jobs.every((job) => OVER.includes(job.status)) || load().catch(() => {}), EVERY);
+  signal.addEventListener("abort", () => clearInterval(timer));
+}
+
+class Comparison {
+  constructor(jobs, names) {
+    Object.assign(this, { jobs, names, points: [], reading: new Reading(), kind: null, figure: null, charts: new Map() });
+    this.bar = el("div", { class: "toolbar" });
+    this.big = el("div", { class: "compared" });
+    this.grid = el("div", { class: "charts" });
+    this.element = el("div", {}, this.bar, this.big, this.grid);
   }
 
-  function draw() {
-    const kinds = [...new Set(points.flatMap((p) => p.map(({ report }) => report.kind)))];
-    if (!kinds.length) { grid.replaceChildren(el("p", { class: "empty" }, "None of them has done a step yet.")); return; }
-    if (!kinds.includes(kind)) kind = kinds.at(-1);
-    const named = { supervised: "SFT and pretraining", preference: "Reward models and DPO", ppo: "Policy gradients" };
-    const shape = `${kinds} ${kind}`;
-    if (bar.dataset.shape !== shape) {
-      bar.dataset.shape = shape;
-      bar.replaceChildren(kinds.length > 1 ? picker("Stages of kind", kinds.map((k) => [k, named[k]]), kind, (k) => { kind = k; draw(); }) : "", smoothing(reading));
-      build();
-    }
-    points.forEach((mine, i) => {
-      const stage = mine.findLast(({ report }) => report.kind === kind)?.stage; // the newest of that kind
-      for (const point of mine.filter((p) => p.stage === stage)) {
-        for (const [path, chart] of charts) chart.add(jobs[i].id, names[i], point.step, at(point.report, path));
+  draw() {
+    const kinds = [...new Set(this.points.flat().map(({ report }) => report.kind))];
+    if (!kinds.length) return this.big.replaceChildren(el("p", { class: "empty" }, "None of them has done a step yet."));
+    if (!kinds.includes(this.kind)) Object.assign(this, { kind: kinds.at(-1), figure: null });
+    const shape = `${kinds} ${this.kind} ${this.figure}`;
+    if (this.shape !== shape) this.build(kinds);
+    this.points.forEach((mine, i) => {
+      const stage = mine.findLast(({ report }) => report.kind === this.kind)?.stage; // the newest of that kind
+      for (const { step, report } of mine.filter((point) => point.stage === stage)) {
+        const known = new Map(FIGURES[this.kind].flatMap((spec) => measured(spec, report)).map(([name, , value]) => [name, value]));
+        for (const [name, charts] of this.charts) for (const chart of charts) chart.add(this.jobs[i].id, this.names[i], step, known.get(name));
       }
     });
   }
 
-  async function load() {
-    const fresh = await Promise.all(jobs.map((job) => get(`/v1/jobs/${job.id}`, { signal })));
-    points = await Promise.all(jobs.map(async (job, i) => (points[i] && OVER.includes(jobs[i].status) ? points[i] : (await get(`/v1/jobs/${job.id}/metrics`, { signal })).data)));
-    fresh.forEach((job, i) => { jobs[i] = job; });
-    show(jobs);
-    draw();
+  build(kinds) {
+    const again = (what) => { Object.assign(this, what); this.draw(); };
+    const figures = FIGURES[this.kind].flatMap((spec) => Object.entries(spec.lines).map(([name, line], i) =>
+      ({ ...spec, name, main: i === 0, title: Object.keys(spec.lines).length > 1 ? `${spec.title}: ${line}` : spec.title })));
+    this.figure ??= figures[0].name;
+    this.shape = `${kinds} ${this.kind} ${this.figure}`;
+    const focused = document.activeElement?.dataset?.field;
+    this.bar.replaceChildren(
+      picker("Figure", figures.map((f) => [f.name, f.title]), this.figure, (figure) => again({ figure })),
+      kinds.length > 1 ? picker("Stages", kinds.map((k) => [k, KINDS[k]]), this.kind, (kind) => again({ kind, figure: null })) : "",
+      smoothing(this.reading));
+    if (focused) this.bar.querySelector(`[data-field="${focused}"]`)?.focus();
+    const made = (f, more = {}) => {
+      const chart = new Chart(f.title, f.unit, this.reading, more);
+      this.charts.set(f.name, [...(this.charts.get(f.name) ?? []), chart]);
+      return chart.element;
+    };
+    this.charts = new Map();
+    this.reading.smoothing = 0;
+    this.big.replaceChildren(made(figures.find((f) => f.name === this.figure)));
+    this.grid.replaceChildren(...figures.filter((f) => f.main && f.name !== this.figure).map((f) => made(f, f)));
   }
-
-  await load();
-  const reports = await Promise.all(jobs.map((job) => heldOut(job.id, signal)));
-  results.replaceChildren(...heldOutTable(names, reports));
-  differences.replaceChildren(...specTable(jobs, names));
-  const timer = setInterval(() => document.hidden || jobs.every((job) => OVER.includes(job.status)) || load().catch(() => {}), EVERY);
-  signal.addEventListener("abort", () => clearInterval(timer));
 }
 
 // Same name twice: told apart by the end of the id.
@@ -79,50 +97,14 @@ function labels(jobs) {
   return jobs.map((job) => (count(job.name) > 1 ? `${job.name} …${job.id.slice(-4)}` : job.name));
 }
 
-async function chooser(host, ids, signal) {
-  if (ids.length >= MOST) return;
+async function chooser(ids, signal) {
+  if (ids.length >= MOST) return el("p", { class: "soft" }, `${MOST} jobs are the most that are compared at once.`);
   const { data } = await get("/v1/jobs?limit=100", { signal });
   const free = data.filter((job) => !ids.includes(job.id));
-  if (!free.length) { host.append(el("p", { class: "empty" }, "There is no other job to compare with.")); return; }
-  host.append(el("div", { class: "toolbar" }, picker(ids.length < 2 ? "Compare with" : "Add", [["", "choose a job …"], ...free.map((job) => [job.id, `${job.name} …${job.id.slice(-4)} (${job.status})`])], "",
-    (id) => { if (id) location.hash = `#compare=${[...ids, id].join(",")}`; })));
-}
-
-async function heldOut(jobId, signal) {
-  const found = [];
-  for (let after = 0, more = true; more;) {
-    const page = await get(`/v1/jobs/${jobId}/events?limit=1000&after=${after}`, { signal });
-    for (const { event } of page.data) if (event.type === "evaluation") found.push(event);
-    [after, more] = [page.last_id ?? after, page.has_more];
-  }
-  return found;
-}
-
-function heldOutTable(names, evaluations) {
-  const rows = evaluations.flatMap((events, i) => {
-    if (!events.length) return [];
-    const before = events[0], after = events.at(-1), figures = (e) => [{ name: "reward", ...e }, ...e.metrics];
-    return figures(after).map((f) => {
-      const old = figures(before).find(({ name }) => name === f.name);
-      return [names[i], f.name, `${number(old?.mean)} ± ${number(old?.standard_error, 2)}`, `${number(f.mean)} ± ${number(f.standard_error, 2)}`, String(f.n)];
-    });
-  });
-  const numeric = (text) => ({ text, number: true });
-  return rows.length ? [section("Held-out results", {}, table("Held-out results", ["Job", "Figure", numeric("First evaluation"), numeric("Newest"), numeric("Responses")], rows))] : [];
-}
-
-function specTable(jobs, names) {
-  const flat = jobs.map((job) => flatten(job.spec));
-  const fields = [...new Set(flat.flatMap((one) => [...one.keys()]))];
-  const unlike = fields.filter((field) => new Set(flat.map((one) => one.get(field))).size > 1);
-  const rows = unlike.map((field) => [el("code", {}, field), ...flat.map((one) => one.get(field) ?? "–")]);
-  return [section("What differs in their specifications", {}, rows.length
-    ? table("Fields that differ", ["Field", ...names], rows) : el("p", { class: "empty" }, "Nothing: they are the same job."))];
-}
-
-function flatten(value, path = "", into = new Map()) {
-  if (value !== null && typeof value === "object") {
-    for (const [name, inner] of Object.entries(value)) flatten(inner, Array.isArray(value) ? `${path}[${name}]` : path ? `${path}.${name}` : name, into);
-  } else into.set(path, String(value));
-  return into;
+  if (!free.length) return el("p", { class: "empty" }, "There is no other job to compare with.");
+  const choices = free.map((job) => [job.id, `${job.name} …${job.id.slice(-4)} (${job.status})`]);
+  return el("div", { class: "toolbar" },
+    picker(ids.length < 2 ? "Compare with" : "Add", [["", "choose a job …"], ...choices], "",
+      (id) => { if (id) location.hash = `#compare=${[...ids, id].join(",")}`; }),
+    ids.length < 2 && el("span", { class: "soft" }, "Two to five jobs share one chart."));
 }

@@ -28,7 +28,7 @@ export const FIGURES = {
     chart("Policy", "Response length", "tokens", { response_length_mean: "mean", response_length_max: "longest" }),
     chart("Policy", "Truncated responses", "share", { truncated_fraction: "truncated" }, quiet),
     chart("Update", "Policy loss", "", { policy_loss: "loss" }),
-    chart("Update", "Change of the policy", "approximate KL in a step", { approx_kl: "KL" }),
+    chart("Update", "Change of the policy", "approximate KL", { approx_kl: "KL" }),
     chart("Update", "Clipped tokens", "share", { clip_fraction_low: "below", clip_fraction_high: "above" }, quiet),
     chart("Update", "Learning rate", "", { learning_rate: "policy", critic_learning_rate: "critic" }),
     chart("Update", "Gradient norm", "before clipping", { policy_grad_norm: "policy", critic_grad_norm: "critic" }),

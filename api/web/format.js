@@ -14,6 +14,7 @@ export const percent = (value) => (value === null ? "–" : `${number(100 * valu
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
+  if (seconds > 0 && seconds < 10) return `${number(seconds, 2)} s`;
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
@@ -35,4 +36,4 @@ export const clock = (moment) => new Date(moment).toLocaleTimeString("en-GB");
 export const date = (moment) => new Date(moment).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 // unhealthy_paused → Unhealthy paused
-export const words = (name) => (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
+export const words = (name) => (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ").replace(/^Kl\b/, "KL");

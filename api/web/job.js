@@ -16,7 +16,7 @@ import { badge, can } from "./status.js";
 import { follow } from "./stream.js";
 import { tabs } from "./tabs.js";
 
-const SAID = { live: "Live", waiting: "Connection lost, trying again …", over: "All is told", refused: "The server refused the stream" };
+const SAID = { live: "Live", waiting: "Connection lost, trying again …", over: "Log complete", refused: "The server refused the stream" };
 
 export async function jobView(host, jobId, signal) {
   const job = await get(`/v1/jobs/${jobId}`, { signal });
@@ -104,7 +104,7 @@ class Head {
     for (const button of this.actions) {
       const able = can[button.dataset.verb](job.status);
       button.disabled = !able;
-      button.hidden = !able && button.dataset.verb !== "cancel";
+      button.hidden = !able && !(button.dataset.verb === "cancel" && job.status === "cancelling");
     }
   }
 

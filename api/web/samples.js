@@ -64,7 +64,7 @@ function side(title, sample, old) {
   return el("div", { class: "side" },
     el("div", { class: "side-head" }, el("span", { class: "soft small" }, title),
       el("span", { class: "score" }, number(sample.score, 3),
-        old && el("span", { class: `delta ${sample.score > old.score ? "higher" : sample.score < old.score ? "lower" : ""}` }, ` ${signed(sample.score - old.score)}`))),
+        old && sample.score !== old.score && el("span", { class: `delta ${sample.score > old.score ? "higher" : "lower"}` }, ` ${signed(sample.score - old.score)}`))),
     el("p", { class: "text" }, sample.response || "(empty)"),
     sample.truncated && el("p", { class: "soft small" }, "cut off at the length limit"),
     parts.length > 0 && el("dl", { class: "parts" }, parts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, number(value, 3))))));

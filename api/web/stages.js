@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { HEADLINES } from "./figures.js";
 import { duration, number } from "./format.js";
-import { bar } from "./status.js";
+import { bar, OVER } from "./status.js";
 
 export class Stages {
   constructor(spec) {
@@ -33,8 +33,9 @@ export class Stages {
 
   show(job) {
     const left = job.status === "running" ? job.progress.eta_seconds : null;
-    if (left === this.left && job.progress.stage === this.at) return;
-    Object.assign(this, { left, at: job.progress.stage });
+    const stopped = OVER.includes(job.status) || job.status === "paused" ? (job.status === "paused" ? "paused" : "stopped") : null;
+    if (left === this.left && job.progress.stage === this.at && stopped === this.stopped) return;
+    Object.assign(this, { left, at: job.progress.stage, stopped });
     this.later();
   }
 
@@ -46,9 +47,10 @@ export class Stages {
     this.list.replaceChildren(...[...this.items.values()].map((item) => {
       const took = item.seconds === undefined ? null : ` · took ${duration(item.seconds)}`;
       const left = item.name === this.at && item.state === "at work" && this.left !== null ? ` · ${duration(this.left)} left` : null;
-      return el("li", { dataset: { state: item.state } },
+      const state = item.state === "at work" ? this.stopped ?? item.state : item.state;
+      return el("li", { dataset: { state } },
         el("div", {}, el("b", {}, item.name), item.type !== item.name && el("span", { class: "soft" }, ` ${item.type}`),
-          el("span", { class: "state" }, item.state)),
+          el("span", { class: "state" }, state)),
         bar(`${item.name}: steps`, item.step, item.steps),
         el("div", { class: "soft small" }, `${item.step} / ${item.steps} steps`, took, left));
     }));

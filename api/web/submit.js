@@ -2,7 +2,6 @@
 
 import { get, post } from "./api.js";
 import { el, newId } from "./dom.js";
-import { words } from "./format.js";
 
 const START = `name: my-first
 seed: 0
@@ -17,7 +16,7 @@ stages:
 
 export async function submitView(host, copied, signal) {
   const id = newId("text"), faults = el("div", { role: "alert" }), said = el("p", { role: "status", class: "soft" });
-  const text = el("textarea", { id, rows: 22, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": newId("hint"), oninput: () => faults.replaceChildren() });
+  const text = el("textarea", { id, rows: 18, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": newId("hint"), oninput: () => faults.replaceChildren() });
   const check = el("button", { type: "button", onclick: () => act(false) }, "Check");
   const submit = el("button", { type: "submit", class: "primary" }, "Submit");
   // Sending the same text twice, because an answer was lost, must not make two jobs.
@@ -95,7 +94,7 @@ async function offer(host, fill, signal) {
       told.textContent = `Writing the data of ${recipe.name} …`;
       try {
         const { text } = await post(`/v1/recipes/${recipe.name}/prepare`, { seed: Number(seed.value) });
-        fill(text, `${words(recipe.name)} is ready. Change what you like, then submit.`);
+        fill(text, `The recipe ${recipe.name} is ready. Change what you like, then submit.`);
         told.textContent = "";
       } catch (fault) {
         told.textContent = fault.message;
@@ -103,7 +102,7 @@ async function offer(host, fill, signal) {
       buttons.forEach((button) => { button.disabled = false; });
     };
     const buttons = data.map((recipe) => el("button", { type: "button", class: "recipe", onclick: () => use(recipe, buttons) },
-      el("b", {}, words(recipe.name).replaceAll("-", " ")), el("span", { class: "soft small" }, recipe.title)));
+      el("b", {}, recipe.name), el("span", { class: "soft small" }, recipe.title)));
     host.replaceChildren(el("label", { class: "pick" }, el("span", {}, "Seed"), seed), el("div", { class: "recipe-grid" }, buttons), told);
   } catch (fault) {
     if (!signal.aborted) host.replaceChildren(el("p", { class: "fault" }, fault.message));
