@@ -4,7 +4,7 @@ import { el, newId, svg, table } from "./dom.js";
 import { number } from "./format.js";
 import { label, smoothed, stepTicks, thinned, ticks } from "./scale.js";
 
-const HEIGHT = 168, TOP = 10, RIGHT = 12, BOTTOM = 24, LETTER = 6.6; // pixels
+const TOP = 10, RIGHT = 12, BOTTOM = 24, LETTER = 6.6; // pixels
 const ROWS = 500; // most rows of a chart's table
 
 // What the charts of one view share: the step that is read, and how much is smoothed.
@@ -18,8 +18,8 @@ export class Reading extends EventTarget {
 }
 
 export class Chart {
-  constructor(title, unit, reading, { hide = null } = {}) {
-    Object.assign(this, { title, unit, reading, hide, lines: new Map() });
+  constructor(title, unit, reading, { hide = null, height = 168 } = {}) {
+    Object.assign(this, { title, unit, reading, hide, height, lines: new Map() });
     this.legend = el("ul", { class: "legend" });
     this.plot = el("div", {
       class: "plot", tabindex: 0, role: "slider", "aria-label": `${title} by step`, "aria-valuetext": "no value yet",
@@ -27,6 +27,7 @@ export class Chart {
       onpointerleave: () => reading.change({ step: null }), onblur: () => reading.change({ step: null }),
       onkeydown: (event) => this.key(event),
     });
+    this.plot.style.height = `${height}px`;
     const id = newId("table");
     this.tableHost = el("div", { id, hidden: true });
     this.toggle = el("button", {
@@ -82,7 +83,7 @@ export class Chart {
   }
 
   draw() {
-    const steps = this.order(), width = this.plot.clientWidth;
+    const steps = this.order(), width = this.plot.clientWidth, { height } = this;
     if (!steps.length || !width) return;
     const lines = [...this.lines.values()];
     const values = lines.flatMap((line) => line.sorted.flatMap(([step, v]) => {
@@ -93,15 +94,15 @@ export class Chart {
     const marks = ticks(low, high, 3), first = steps[0], last = steps.at(-1);
     const texts = label(marks), left = Math.max(...texts.map((text) => text.length)) * LETTER + 10;
     this.x = (step) => left + ((step - first) / (last - first || 1)) * (width - left - RIGHT);
-    const y = (v) => HEIGHT - BOTTOM - ((v - marks[0]) / (marks.at(-1) - marks[0])) * (HEIGHT - TOP - BOTTOM);
+    const y = (v) => height - BOTTOM - ((v - marks[0]) / (marks.at(-1) - marks[0])) * (height - TOP - BOTTOM);
     const rules = marks.flatMap((mark, i) => [
       svg("line", { class: mark === 0 ? "rule zero" : "rule", x1: left, x2: width - RIGHT, y1: y(mark), y2: y(mark) }),
       svg("text", { x: left - 6, y: y(mark) + 4, "text-anchor": "end" }, texts[i]),
     ]);
     const labels = stepTicks(first, last, Math.max(2, Math.floor(width / 70))).map((step) =>
-      svg("text", { x: this.x(step), y: HEIGHT - 6, "text-anchor": "middle" }, String(step)));
+      svg("text", { x: this.x(step), y: height - 6, "text-anchor": "middle" }, String(step)));
     const drawn = lines.flatMap((line) => this.curve(line, y, width));
-    this.plot.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" },
+    this.plot.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
       rules, labels, drawn, this.cursor(lines, y)));
     this.tell(lines, first, last);
     if (!this.tableHost.hidden) this.fillTable();
@@ -135,7 +136,7 @@ export class Chart {
     if (step === null) return [];
     const at = this.x(step), end = at > this.plot.clientWidth / 2;
     return [
-      svg("line", { class: "cursor", x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM }),
+      svg("line", { class: "cursor", x1: at, x2: at, y1: TOP, y2: this.height - BOTTOM }),
       ...lines.filter((l) => l.points.has(step)).map((line) =>
         svg("circle", { class: `series s${line.place} read`, cx: at, cy: y(line.points.get(step)), r: 4 })),
       svg("text", { class: "cursor-label", x: at + (end ? -6 : 6), y: TOP + 8, "text-anchor": end ? "end" : "start" }, `step ${step}`),

@@ -86,7 +86,7 @@ class Comparison {
     };
     this.charts = new Map();
     this.reading.smoothing = 0;
-    this.big.replaceChildren(made(figures.find((f) => f.name === this.figure)));
+    this.big.replaceChildren(made(figures.find((f) => f.name === this.figure), { height: 300 }));
     this.grid.replaceChildren(...figures.filter((f) => f.main && f.name !== this.figure).map((f) => made(f, f)));
   }
 }

@@ -10,7 +10,7 @@ export class Details {
     this.facts = el("div", {});
     this.saved = el("div", {}, el("p", { class: "empty" }, "No checkpoint yet."));
     this.attempts = el("div", {});
-    this.spec = el("pre", { class: "log", tabindex: 0, "aria-label": "Specification" });
+    this.spec = el("pre", { class: "log", tabindex: 0, "aria-label": "The specification as JSON" });
     this.copy = el("div", { class: "actions" });
     this.element = el("div", {}, this.facts,
       section("Attempts", {}, this.attempts), section("Checkpoints", {}, this.saved),
