@@ -57,6 +57,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     errors.install(app)
     for routes in (jobs, specs, recipes, events, reports, models, keys, internal, health):
         app.include_router(routes.router)
+
     @app.get("/web/report.html", include_in_schema=False)
     async def report_page() -> FileResponse:
         policy = {"content-security-policy": REPORT_POLICY}

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from api.errors import explain
 from api.schemas import CheckedSpec, SpecFault
@@ -124,11 +125,23 @@ class Drafts:
             spec = JobSpec.model_validate(draft.value)
             note = await check_submission(spec, self.settings.roots, self.cluster)
         except ValidationError as fault:
-            found = [explain(dict(error), draft.value) for error in fault.errors()]
+            found = [explain(dict(error), draft.value) for error in causes(fault)]
             return refused(*[fault_of(draft, e["field"], str(e["message"])) for e in found])
         except UserError as fault:
             return refused(fault_of(draft, fault.field, fault.message))
         return CheckedSpec(spec=spec, faults=[], note=note)
+
+
+def causes(fault: ValidationError) -> list[ErrorDetails]:
+    """Without those that only follow from others: a list is short of items that are wrong."""
+    found = fault.errors()
+    places = [error["loc"] for error in found]
+    return [
+        error
+        for error in found
+        if error["type"] != "too_short"
+        or not any(p != error["loc"] and p[: len(error["loc"])] == error["loc"] for p in places)
+    ]
 
 
 def fault_of(draft: Draft, field: str | None, message: str) -> SpecFault:

@@ -40,6 +40,8 @@ async def test_every_fault_comes_with_field_and_line(world: World) -> None:
     spec["stages"][0].update(steps=-1, batchsize=2)
     text = yaml.safe_dump(spec, sort_keys=False)
     faults = {f["field"]: f for f in (await check(world, text))["faults"]}
+    # That the stages are too few only follows from the stage being wrong.
+    assert faults.keys() == {"stages[0].steps", "stages[0].batchsize"}
     lines = text.splitlines()
     assert "did you mean 'batch_size'" in faults["stages[0].batchsize"]["message"]
     for field, key in (("stages[0].steps", "steps: -1"), ("stages[0].batchsize", "batchsize: 2")):

@@ -52,6 +52,9 @@ class Site:
         if self._server is not None and self._task is not None:
             self._server.should_exit = self._server.force_exit = True
             await self._task
+            # The process lives on; a process that ended would have closed these.
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
             self._server = None
 
 

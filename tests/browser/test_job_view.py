@@ -162,7 +162,9 @@ async def test_preflight_events_checkpoints_and_specification(site, window):
     await tab(page, "Details")
     details = page.get_by_role("tabpanel", name="Details")
     await expect(details).to_contain_text(CHECKPOINT.path)
-    await expect(details.get_by_label("The specification as JSON")).to_contain_text('"type": "grpo"')
+    await expect(details.get_by_label("The specification as JSON")).to_contain_text(
+        '"type": "grpo"'
+    )
 
 
 async def test_a_failure_says_why_and_what_to_do(site, window):
