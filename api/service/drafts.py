@@ -26,9 +26,8 @@ class Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
             raise yaml.composer.ComposerError(
-                None, None, "aliases (*name) are not taken; write it out", mark
+                None, None, "aliases (*name) are not taken; write it out", self.get_mark()
             )
         found: yaml.Node | None = super().compose_node(parent, index)
         return found
@@ -81,7 +80,7 @@ def read(text: str) -> Draft:
         if is_json:  # tabs, for one, are JSON and not YAML
             return json_alone(text)
         said = fault.problem or fault.context or "it cannot be read"
-        raise Unreadable(f"this is not YAML: {said}", mark and mark.line + 1) from None
+        raise Unreadable(f"this is not YAML: {said}", mark.line + 1 if mark else None) from None
     except RecursionError:
         raise Unreadable("this is nested too deeply for a job") from None
     except (yaml.YAMLError, ValueError, TypeError) as fault:
