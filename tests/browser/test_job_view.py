@@ -9,6 +9,7 @@ from playwright.async_api import expect
 
 from rlhf_service.events import JobStopped
 from rlhf_service.job import StopReason
+from tests.api.world import Driver
 from tests.browser.stories import (
     ADVICE,
     ALARM,
@@ -72,15 +73,20 @@ async def test_charts_grow_live_and_are_read_by_pointer_keys_and_table(site, win
     await expect(chart(page, "Learning rate").locator(".legend li")).to_have_count(1)
 
 
-async def test_a_step_told_again_by_a_newer_attempt_counts(site, window):
+async def test_the_newest_attempt_counts_and_late_news_of_an_older_one_does_not(site, window):
     job_id, driver = await grpo_job(site.world)
     page = await window.go(job_id)
-    await expect(chart(page, "Reward").locator(".legend")).to_contain_text("score 0.25")
-    await driver.say(ppo_step(2, 0.625).model_copy(update={"replayed": True}))
-    await expect(chart(page, "Reward").locator(".legend")).to_contain_text("score 0.625")
-    await expect(chart(page, "Reward").get_by_role("slider")).to_have_attribute(
-        "aria-valuemax", "2"
-    )
+    reward = chart(page, "Reward")
+    await expect(reward.locator(".legend")).to_contain_text("score 0.25")
+    site.world.launcher.crash(driver.submission_id)
+    await site.world.turn(4)
+    again = Driver(site.world, f"{job_id}-a2")
+    await again.say(ppo_step(2, 0.625).model_copy(update={"replayed": True}))
+    await expect(reward.locator(".legend")).to_contain_text("score 0.625")
+    await driver.say(ppo_step(2, 0.0625), ALARM)  # the alarm shows that the step before it was seen
+    await expect(page.get_by_role("region", name="Alarms")).to_contain_text("KL per token")
+    await expect(reward.locator(".legend")).to_contain_text("score 0.625")
+    await expect(reward.get_by_role("slider")).to_have_attribute("aria-valuemax", "2")
 
 
 async def test_the_stages_are_told_apart(site, window):
