@@ -25,7 +25,9 @@ from api.routes import (
     jobs,
     keys,
     models,
+    recipes,
     reports,
+    specs,
 )
 from api.service.secret import write_private
 from api.services import Services
@@ -38,6 +40,12 @@ log = logging.getLogger("rlhf.api")
 WEB = Path(__file__).parent / "web"
 FORM_BYTES = 2**20
 """What a form may have around the file that is uploaded in it."""
+
+REPORT_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+)
+"""Of the page that shows a job's report, whose charts carry their own styles."""
 
 
 def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastAPI:
@@ -56,6 +64,8 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     errors.install(app)
     for routes in (
         jobs,
+        specs,
+        recipes,
         events,
         reports,
         models,
@@ -68,6 +78,12 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         health,
     ):
         app.include_router(routes.router)
+
+    @app.get("/web/report.html", include_in_schema=False)
+    async def report_page() -> FileResponse:
+        policy = {"content-security-policy": REPORT_POLICY}
+        return FileResponse(WEB / "report.html", headers=policy)
+
     app.mount("/web", StaticFiles(directory=WEB), name="web")
 
     @app.get("/", include_in_schema=False)

@@ -218,3 +218,59 @@ class Readiness(View):
     ready: bool
     checks: dict[str, str]
     """`ok`, or what is wrong. The cluster's state is told but does not count."""
+
+
+class SpecText(BaseModel):
+    """A job as somebody wrote it."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    text: str = Field(max_length=2**18)
+    """JSON or YAML."""
+
+
+class SpecFault(View):
+    """What is wrong with one field, and what to do."""
+
+    field: str | None
+    """Dotted: `stages[0].steps`. Null when the text as a whole is meant."""
+    message: str
+    line: int | None
+    """Of the text, from 1."""
+
+
+class CheckedSpec(View):
+    """What a text says as a job."""
+
+    spec: JobSpec | None
+    """Null when there are faults."""
+    faults: list[SpecFault]
+    note: str
+    """What could not be checked; usually empty."""
+
+
+class RecipeView(View):
+    """A complete job on real data."""
+
+    name: str
+    object: Literal["recipe"] = "recipe"
+    title: str
+    """Data and stages in one line."""
+
+
+class RecipeRequest(BaseModel):
+    """How to prepare a recipe."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Decides everything random."""
+
+
+class PreparedRecipe(RecipeView):
+    """A recipe whose data is written."""
+
+    seed: int
+    spec: JobSpec
+    text: str
+    """The same job as short YAML."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from api.reconcile.loop import Reconciler
 from api.service.cluster import Cluster
+from api.service.drafts import Drafts
 from api.service.events import Events
 from api.service.files import Files
 from api.service.fine_tuning import FineTuning
@@ -14,6 +15,7 @@ from api.service.graders import Graders
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
+from api.service.recipes import Recipes
 from api.service.reports import Reports
 from api.service.secret import server_secret
 from api.service.signals import Signals
@@ -40,6 +42,8 @@ class Services:
     graders: Graders
     generation: Generation
     keys: Keys
+    drafts: Drafts
+    recipes: Recipes
     reconciler: Reconciler
 
     @classmethod
@@ -65,6 +69,8 @@ class Services:
             graders=Graders(),
             generation=Generation(models, settings),
             keys=Keys(database),
+            drafts=Drafts(cluster, settings),
+            recipes=Recipes(settings),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
         )
 

@@ -120,7 +120,8 @@ class Conversion:
         turns, _ = turns_of(item["messages"], "messages")
         if turns[-1]["role"] == "assistant":
             raise ValueError("messages ends with an assistant turn; the model is to write that one")
-        return {**item, "prompt": self.transcript.prompt(turns)}
+        rest = {name: value for name, value in item.items() if name != "messages"}
+        return {**rest, "prompt": self.transcript.prompt(turns)}
 
 
 def turns_of(value: object, column: str) -> tuple[list[Turn], list[bool]]:

@@ -43,9 +43,12 @@ async def list_jobs(
     limit: Limit = 20,
     status: Annotated[list[JobStatus] | None, Query(description="Only in these.")] = None,
     label: Annotated[list[str] | None, Query(description="Only with this `key=value`.")] = None,
+    search: Annotated[
+        str, Query(max_length=64, description="Only with this in the name, or first in the id.")
+    ] = "",
 ) -> Page[JobView]:
     """Newest first."""
-    return await parts.jobs.page(after, limit, status or [], parse_labels(label or []))
+    return await parts.jobs.page(after, limit, status or [], parse_labels(label or []), search)
 
 
 @router.get("/{job_id}")

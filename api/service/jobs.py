@@ -98,6 +98,7 @@ class Jobs:
         limit: int,
         statuses: Sequence[JobStatus],
         labels: Mapping[str, str],
+        search: str,
     ) -> Page[JobView]:
         """Newest first."""
         async with self.database.read() as session:
@@ -110,6 +111,7 @@ class Jobs:
                 limit=limit + 1,
                 statuses=statuses,
                 labels=labels,
+                search=search,
             )
             attempts = await list_attempts(session, [job.id for job in jobs])
         return Page[JobView].of(

@@ -30,13 +30,20 @@ async def page_jobs(
     limit: int,
     statuses: Sequence[str],
     labels: Mapping[str, str],
+    search: str = "",
 ) -> list[JobRow]:
-    """Newest first: up to `limit` jobs accepted before job number `before`."""
+    """Newest first: up to `limit` jobs accepted before job number `before`.
+
+    `search` is a part of the name, or the beginning of the id.
+    """
     query = select(JobRow).order_by(JobRow.number.desc()).limit(limit)
     if before is not None:
         query = query.where(JobRow.number < before)
     if statuses:
         query = query.where(JobRow.status.in_(statuses))
+    if search:
+        named = JobRow.name.icontains(search, autoescape=True)
+        query = query.where(named | JobRow.id.startswith(search, autoescape=True))
     for key, value in labels.items():
         query = query.where(
             exists().where(

@@ -394,7 +394,10 @@ def test_a_chat_template_writes_prompts(tmp_path: Path, own_file: bool) -> None:
     row = {"messages": TURNS[:2], "reference_answer": "4"}
     source = written(tmp_path / "rows.jsonl", row)
     assert read(Conversion("reinforcement", transcript).convert(source, "p")) == [
-        {**row, "prompt": "<|system|>Be short.<|end|><|user|>2+2=<|end|><|assistant|>"}
+        {
+            "reference_answer": "4",
+            "prompt": "<|system|>Be short.<|end|><|user|>2+2=<|end|><|assistant|>",
+        }
     ]
     source = written(tmp_path / "chat.jsonl", {"messages": TURNS})
     # The learner itself tells the turns apart by the template.

@@ -1,0 +1,51 @@
+// What a job is made of: its times, attempts, checkpoints and specification.
+
+import { el, section, table } from "./dom.js";
+import { clock, date, duration, words } from "./format.js";
+import { logButton } from "./failure.js";
+
+export class Details {
+  constructor() {
+    this.checkpoints = [];
+    this.facts = el("div", {});
+    this.saved = el("div", {}, el("p", { class: "empty" }, "No checkpoint yet."));
+    this.attempts = el("div", {});
+    this.spec = el("pre", { class: "log", tabindex: 0, "aria-label": "The specification as JSON" });
+    this.copy = el("div", { class: "actions" });
+    this.element = el("div", {}, this.facts,
+      section("Attempts", {}, this.attempts), section("Checkpoints", {}, this.saved),
+      section("Specification", {}, this.copy, this.spec));
+  }
+
+  take({ event, created_at }) {
+    if (event.type !== "checkpoint") return;
+    this.checkpoints.unshift({ ...event, created_at });
+    const rows = this.checkpoints.slice(0, 50).map((c) => [`${c.stage}, step ${c.step}`, clock(c.created_at), duration(c.seconds), el("code", {}, c.path)]);
+    this.saved.replaceChildren(table("Checkpoints, newest first", ["After", "Time", { text: "Took", number: true }, "Folder"], rows));
+  }
+
+  show(job) {
+    const labels = Object.entries(job.labels).map(([name, value]) => `${name}=${value}`).join(", ");
+    const facts = [
+      ["Id", el("code", {}, job.id)], ["Created", date(job.created_at)],
+      ["Started", job.started_at && date(job.started_at)], ["Finished", job.finished_at && date(job.finished_at)],
+      ["Ran for", job.started_at && duration((new Date(job.finished_at ?? Date.now()) - new Date(job.started_at)) / 1000)],
+      ["Labels", labels], ["Model folder", job.result?.model && el("code", {}, job.result.model)],
+    ].filter(([, value]) => value);
+    this.facts.replaceChildren(el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+    if (this.known === job.attempts.length && this.ended === Boolean(job.finished_at)) return;
+    Object.assign(this, { known: job.attempts.length, ended: Boolean(job.finished_at) });
+    const rows = job.attempts.map((a) => [`Attempt ${a.number}`, a.submitted_at && date(a.submitted_at), a.ended_at && date(a.ended_at), a.outcome && words(a.outcome)]);
+    this.attempts.replaceChildren(
+      rows.length ? table("Attempts", ["Attempt", "Submitted", "Ended", "Outcome"], rows) : el("p", { class: "empty" }, "Not submitted to the cluster yet."),
+      el("div", {}, ...logButton(job.id)));
+    const text = JSON.stringify(job.spec, null, 2);
+    this.spec.textContent = text;
+    this.copy.replaceChildren(
+      el("a", { class: "button", href: `#submit=${job.id}` }, "Edit and submit a copy"),
+      el("button", { type: "button", onclick: async (event) => {
+        await navigator.clipboard.writeText(text);
+        event.target.textContent = "Copied";
+      } }, "Copy JSON"));
+  }
+}
