@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from api.schemas.base import Page as Page
+from api.schemas.base import View
 from rlhf_service.events import EventRecord, Sample
 from rlhf_service.job import JobStatus, StopReason
 from rlhf_service.reports import StepReport
 from rlhf_service.spec import JobSpec
-
-Item = TypeVar("Item")
-
-
-class View(BaseModel):
-    """Base of every answer. The docstring under a field is its description in the schema."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=())
-
-
-class Page(View, Generic[Item]):
-    """A part of a list. The next part: the same request with `after` = `last_id`."""
-
-    object: Literal["list"] = "list"
-    data: list[Item]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
-
-    @classmethod
-    def of(cls, found: Sequence[Item], limit: int, key: Callable[[Item], str]) -> Page[Item]:
-        """From up to `limit` + 1 items: one too many tells that there are more."""
-        data = list(found[:limit])
-        return cls(
-            data=data,
-            has_more=len(found) > limit,
-            first_id=key(data[0]) if data else None,
-            last_id=key(data[-1]) if data else None,
-        )
 
 
 class Progress(View):
