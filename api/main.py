@@ -15,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from api import errors
 from api.envelope import Envelope
 from api.routes import (
+    artefacts,
     chat,
     events,
     files,
@@ -68,6 +69,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         recipes,
         events,
         reports,
+        artefacts,
         models,
         files,
         fine_tuning,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api.reconcile.loop import Reconciler
+from api.service.artefacts import Artefacts
+from api.service.checkpoints import Checkpoints
 from api.service.cluster import Cluster
 from api.service.drafts import Drafts
 from api.service.events import Events
@@ -36,6 +38,8 @@ class Services:
     events: Events
     streams: Streams
     reports: Reports
+    artefacts: Artefacts
+    checkpoints: Checkpoints
     models: Models
     files: Files
     fine_tuning: FineTuning
@@ -63,6 +67,8 @@ class Services:
             events=Events(database, signals),
             streams=Streams(database, signals, settings),
             reports=Reports(database),
+            artefacts=Artefacts(jobs, settings),
+            checkpoints=Checkpoints(database, settings),
             models=models,
             files=files,
             fine_tuning=FineTuning(database, jobs, files, models),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_service.errors import RlhfError, StorageError
-from rlhf_service.learner.checkpoint import MANIFEST
+from rlhf_service.manifest import MANIFEST
 from rlhf_service.recording import REPORT, Offline, Recording, read_recording, recording
 from rlhf_service.reports import PpoReport, deterministic_part
 from rlhf_service.spec.job import JobSpec
@@ -122,9 +122,10 @@ def rank_main(rank: int, folder: Path, ranks: int, out: Path) -> None:
 def take_again(bundle: Bundle, spec: JobSpec, device: Any) -> PpoReport:
     """The step on this rank. Needs torch.distributed to be initialised. Collective."""
     from rlhf_service.data.rows import read_prompts
-    from rlhf_service.learner.checkpoint import Checkpoint, CheckpointFolder
+    from rlhf_service.learner.checkpoint import CheckpointFolder
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
     from rlhf_service.learner.group import TorchGroup
+    from rlhf_service.manifest import Checkpoint
     from rlhf_service.stages.assembly import build_learner, build_run
     from rlhf_service.stages.context import StageContext
     from rlhf_service.stages.start import start

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.schemas import Progress, View
+from api.schemas import Progress
+from api.schemas.base import View
 from rlhf_service.job import JobStatus
 
 

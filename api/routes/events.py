@@ -62,9 +62,13 @@ async def get_metrics(
     job_id: JobId,
     parts: ServicesDep,
     stage: Annotated[str | None, Query(description="Only of this stage.")] = None,
+    points: Annotated[
+        int | None,
+        Query(ge=2, le=100_000, description="At most this many of each stage, evenly spread."),
+    ] = None,
 ) -> Metrics:
     """The newest report of each step."""
-    return await parts.events.metrics(job_id, stage)
+    return await parts.events.metrics(job_id, stage, points)
 
 
 @router.get("/samples")

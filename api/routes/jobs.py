@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from api.deps import JobId, Limit, ServicesDep, SignedIn
 from api.schemas import JobView, LogsView, Page
 from api.service.faults import BadParameter
+from api.service.logs import LogPart
 from rlhf_service.job import JobStatus
 from rlhf_service.spec import JobSpec
 
@@ -82,9 +83,18 @@ async def get_logs(
     attempt: Annotated[
         int | None, Query(ge=1, le=10**6, description="The newest when absent.")
     ] = None,
+    tail: Annotated[
+        int | None, Query(ge=0, le=10**6, description="Only the last lines, this many.")
+    ] = None,
+    offset: Annotated[
+        int | None, Query(ge=0, le=2**53, description="Only what stands behind this character.")
+    ] = None,
+    limit: Annotated[
+        int | None, Query(ge=1, le=2**24, description="At most this many characters.")
+    ] = None,
 ) -> LogsView:
-    """What the driver printed."""
-    return await parts.jobs.logs(job_id, attempt)
+    """What the driver printed. To follow it: ask again with `offset` = `next_offset`."""
+    return await parts.jobs.logs(job_id, attempt, LogPart(tail, offset, limit))
 
 
 def parse_labels(texts: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas.base import Page as Page
-from api.schemas.base import View
+from api.schemas.base import View as View
 from rlhf_service.events import EventRecord, Sample
 from rlhf_service.job import JobStatus, StopReason
 from rlhf_service.reports import StepReport
@@ -106,6 +106,8 @@ class Metrics(View):
 
     object: Literal["list"] = "list"
     data: list[StepPoint]
+    total: int
+    """Steps that there are reports of; more than `data` has when `points` was asked for."""
 
 
 class LogsView(View):
@@ -113,7 +115,14 @@ class LogsView(View):
 
     job_id: str
     attempt: int
+    """0 before the first."""
     text: str
+    offset: int
+    """Character of the whole log at which `text` begins."""
+    next_offset: int
+    """Where to go on reading; ask again with it as `offset` while `ended` is false."""
+    ended: bool
+    """Whether the attempt has ended, so that no more is printed."""
 
 
 class StageModelView(View):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 
 from api.schemas import EventBatch, EventReceipt, Metrics, Page, SampleSet, StepPoint
@@ -18,7 +20,7 @@ from api.store.events import (
     stored_event,
 )
 from api.store.jobs import find_job, lock_job
-from api.store.tables import AttemptRow
+from api.store.tables import AttemptRow, EventRow
 from rlhf_service.events import (
     EvaluationCompleted,
     EventRecord,
@@ -73,29 +75,24 @@ class Events:
             [stored_event(row) for row in rows], limit, lambda event: str(event.seq)
         )
 
-    async def metrics(self, job_id: str, stage: str | None) -> Metrics:
-        """The newest report of each step: the newest attempt's, and its newest of those."""
+    async def metrics(self, job_id: str, stage: str | None, points: int | None) -> Metrics:
+        """The newest report of each step: the newest attempt's, and its newest of those. `points`:
+        at most so many of each stage, evenly spread, the first and the last among them.
+        """
         async with self.database.read() as session:
             if await find_job(session, job_id) is None:
                 raise NotFound(f"there is no job {job_id!r}")
             rows = await events_of_type(session, job_id, "step")
-        newest: dict[tuple[str, int], StepPoint] = {}
-        order: dict[str, int] = {}
+        stages: dict[str, dict[int, EventRow]] = {}
         for row in rows:
-            event = stored_event(row).event
-            assert isinstance(event, StepCompleted)
-            if stage in (None, event.stage):
-                order.setdefault(event.stage, len(order))
-                newest[event.stage, event.step] = StepPoint(
-                    stage=event.stage,
-                    step=event.step,
-                    steps=event.steps,
-                    replayed=event.replayed,
-                    created_at=row.created_at,
-                    report=event.report,
-                )
-        points = sorted(newest.values(), key=lambda point: (order[point.stage], point.step))
-        return Metrics(data=points)
+            if stage in (None, row.body["stage"]):
+                stages.setdefault(row.body["stage"], {})[row.body["step"]] = row
+        found = [
+            step_point(steps[number])
+            for steps in stages.values()
+            for number in spread(sorted(steps), points)
+        ]
+        return Metrics(data=found, total=sum(map(len, stages.values())))
 
     async def samples(self, job_id: str, after: int, limit: int) -> Page[SampleSet]:
         """Responses shown during the job, in order."""
@@ -118,6 +115,27 @@ def check_record(job_id: str, record: EventRecord, where: str) -> None:
         raise BadParameter(f"counts beyond {MOST}", f"{where}.producer_seq")
     if isinstance(record.event, StatusChanged):
         raise BadParameter("the status is the control plane's to say", f"{where}.event.type")
+
+
+def spread(numbers: Sequence[int], most: int | None) -> Sequence[int]:
+    """At most `most` of the numbers, evenly spread, the first and the last among them."""
+    if most is None or len(numbers) <= most:
+        return numbers
+    last = len(numbers) - 1
+    return [numbers[round(place * last / (most - 1))] for place in range(most)]
+
+
+def step_point(row: EventRow) -> StepPoint:
+    event = stored_event(row).event
+    assert isinstance(event, StepCompleted)
+    return StepPoint(
+        stage=event.stage,
+        step=event.step,
+        steps=event.steps,
+        replayed=event.replayed,
+        created_at=row.created_at,
+        report=event.report,
+    )
 
 
 def sample_set(stored: StoredEvent) -> SampleSet:

@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.openai.mapping import Dataset, Mapped, param_of, to_spec
@@ -34,14 +33,13 @@ from api.store.fine_tunes import (
     events_before,
     find_fine_tune,
     find_twin,
+    newest_reports,
     page_fine_tunes,
 )
-from api.store.tables import EventRow, FineTuneRow, JobRow
+from api.store.tables import FineTuneRow, JobRow
 from api.store.types import now
 from rlhf_service.errors import UserError
-from rlhf_service.events import StepCompleted
 from rlhf_service.explain import explain
-from rlhf_service.reports import StepReport
 from rlhf_service.spec import FolderModel, ScratchModel
 
 RESEND_WINDOW = timedelta(minutes=15)
@@ -247,14 +245,3 @@ def seq_of(cursor: str, prefix: str) -> int:
     if not cursor.startswith(prefix) or not number.isascii() or not number.isdigit():
         raise BadParameter(f"{cursor!r} is none of this job's", "after")
     return min(int(number[:18]), 2**53)
-
-
-async def newest_reports(session: AsyncSession, job_id: str) -> dict[tuple[str, int], StepReport]:
-    """(stage, step) → what it reported last."""
-    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.type == "step")
-    found: dict[tuple[str, int], StepReport] = {}
-    for row in await session.scalars(query.order_by(EventRow.seq)):
-        event = stored_event(row).event
-        assert isinstance(event, StepCompleted)
-        found[event.stage, event.step] = event.report
-    return found

@@ -21,6 +21,7 @@ from api.service.faults import (
     IdempotencyConflict,
     NotFound,
 )
+from api.service.logs import LogPart, log_view
 from api.service.signals import Signals
 from api.service.views import job_view
 from api.settings import Settings
@@ -161,7 +162,7 @@ class Jobs:
                 raise Conflict(f"the job is {status}; it cannot be resumed")
         return await self._changed(job_id)
 
-    async def logs(self, job_id: str, number: int | None) -> LogsView:
+    async def logs(self, job_id: str, number: int | None, part: LogPart) -> LogsView:
         """What the driver of an attempt printed; the newest attempt's when `number` is None."""
         async with self.database.read() as session:
             job = await find_job(session, job_id)
@@ -171,12 +172,13 @@ class Jobs:
         if attempt is None:
             if number is not None:
                 raise NotFound(f"job {job_id} has no attempt {number}", "attempt")
-            return LogsView(job_id=job_id, attempt=0, text="")
+            ended = JobStatus(job.status).is_terminal
+            return log_view(job_id, 0, "", part, ended=ended)
         try:
             text = await self.cluster.logs(attempt.submission_id)
         except LauncherError as fault:
             raise ClusterUnreachable(f"the cluster does not give the log: {fault}") from fault
-        return LogsView(job_id=job_id, attempt=attempt.number, text=text)
+        return log_view(job_id, attempt.number, text, part, ended=attempt.ended_at is not None)
 
     async def _insert(self, session: AsyncSession, spec: JobSpec, note: str) -> JobRow:
         needs, moment = demand(spec), now()

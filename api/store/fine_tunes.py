@@ -8,8 +8,11 @@ from datetime import datetime
 from sqlalchemy import Select, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.store.events import stored_event
 from api.store.tables import EventRow, FineTuneRow, JobRow, LabelRow
+from rlhf_service.events import StepCompleted
 from rlhf_service.job import JobStatus
+from rlhf_service.reports import StepReport
 
 Tuned = tuple[JobRow, FineTuneRow]
 
@@ -85,3 +88,14 @@ async def page_models(
     if before is not None:
         query = query.where(JobRow.number < before)
     return [(row[0], row[1]) for row in await session.execute(query)]
+
+
+async def newest_reports(session: AsyncSession, job_id: str) -> dict[tuple[str, int], StepReport]:
+    """(stage, step) → what it reported last."""
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.type == "step")
+    found: dict[tuple[str, int], StepReport] = {}
+    for row in await session.scalars(query.order_by(EventRow.seq)):
+        event = stored_event(row).event
+        assert isinstance(event, StepCompleted)
+        found[event.stage, event.step] = event.report
+    return found

@@ -13,25 +13,16 @@ from typing import Any
 import torch
 
 from rlhf_service.errors import StorageError
+from rlhf_service.manifest import (
+    MANIFEST,
+    STATE,
+    Checkpoint,
+    NotValid,
+    checkpoint_name,
+    read_checkpoint,
+)
 from rlhf_service.ports import Group
 from rlhf_service.storage import write_atomically
-
-MANIFEST = "MANIFEST"
-STATE = "trainer_state.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """One valid checkpoint."""
-
-    path: Path
-    stage: str
-    step: int
-
-    def state(self) -> dict[str, Any]:
-        """The trainer's own JSON state."""
-        found: dict[str, Any] = json.loads((self.path / STATE).read_text(encoding="utf-8"))
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +41,7 @@ class CheckpointFolder:
         `write` is called on every rank with the folder to fill, and returns the trainer's JSON state.
         """
         started = time.perf_counter()
-        path = self.root / f"{stage}-step-{step:06d}"
+        path = self.root / checkpoint_name(stage, step)
         try:
             if self.group.rank == 0:
                 shutil.rmtree(path, ignore_errors=True)
@@ -104,10 +95,6 @@ class CheckpointFolder:
 
 def _read(path: Path) -> Checkpoint | None:
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        sizes = {name: (path / name).stat().st_size for name in manifest["files"]}
-    except (OSError, ValueError, KeyError):
+        return read_checkpoint(path)
+    except NotValid:
         return None
-    if sizes != manifest["files"]:
-        return None
-    return Checkpoint(path, str(manifest["stage"]), int(manifest["step"]))

@@ -97,7 +97,7 @@ class World:
         return found
 
     async def get(self, path: str, **params: Any) -> JSON:
-        answer = await self.client.get(path, params=params)
+        answer = await self.client.get(path, params=params or None)
         assert answer.status_code == 200, answer.text
         found: JSON = answer.json()
         return found

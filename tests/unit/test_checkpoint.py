@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_service.errors import StorageError
-from rlhf_service.learner.checkpoint import MANIFEST, CheckpointFolder
+from rlhf_service.learner.checkpoint import CheckpointFolder
 from rlhf_service.learner.group import SoloGroup
 from rlhf_service.ledger import PromptLedger
+from rlhf_service.manifest import MANIFEST
 
 
 def writer(text: str):

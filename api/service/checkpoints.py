@@ -1,0 +1,65 @@
+"""A job's checkpoints, as they lie in storage."""
+
+from __future__ import annotations
+
+import asyncio
+
+from api.openai.views import figures
+from api.schemas.artefacts import CheckpointView
+from api.schemas.base import Page
+from api.service.faults import BadParameter, NotFound
+from api.settings import Settings
+from api.store.database import Database
+from api.store.fine_tunes import newest_reports
+from api.store.jobs import find_job
+from api.store.tables import FineTuneRow, JobRow
+from rlhf_service.manifest import Listed, list_checkpoints
+from rlhf_service.reports import StepReport
+
+
+class Checkpoints:
+    """What the route `/v1/jobs/{id}/checkpoints` calls."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.database = database
+        self.settings = settings
+
+    async def page(self, job_id: str, after: str | None, limit: int) -> Page[CheckpointView]:
+        """Newest first. Those that were deleted to make room are not among them."""
+        async with self.database.read() as session:
+            job = await find_job(session, job_id)
+            if job is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            tune = await session.get(FineTuneRow, job_id)
+            reports = await newest_reports(session, job_id)
+        root = self.settings.folder(job_id).checkpoints
+        found = await asyncio.to_thread(lambda: list(list_checkpoints(root)))
+        names = [item.name for item in found]
+        if after is not None:
+            if after not in names:
+                raise BadParameter(f"there is no checkpoint {after!r} to list after", "after")
+            found = found[names.index(after) + 1 :]
+        views = [view(job, tune, item, reports) for item in found[: limit + 1]]
+        return Page[CheckpointView].of(views, limit, lambda item: item.id)
+
+
+def view(
+    job: JobRow,
+    tune: FineTuneRow | None,
+    found: Listed,
+    reports: dict[tuple[str, int], StepReport],
+) -> CheckpointView:
+    report = reports.get((found.stage, found.step))
+    return CheckpointView(
+        id=found.name,
+        job_id=job.id,
+        stage=found.stage,
+        step=found.step,
+        created_at=found.saved_at,
+        bytes=found.bytes,
+        files=found.files,
+        valid=found.fault is None,
+        fault=found.fault,
+        metrics={} if report is None else figures(report),
+        model=None,
+    )
