@@ -7,10 +7,13 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.service.faults import NotSignedIn
+from api.service.caller import Caller, Scope
+from api.service.faults import Forbidden, NotSignedIn
 from api.services import Services
 
 bearer = HTTPBearer(auto_error=False, description="An API key, `rlhf_…`.")
+LOOKS = frozenset({"GET", "HEAD"})
+"""Methods that change nothing: a key with the scope `read` may use them."""
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
@@ -33,12 +36,28 @@ def bearer_token(credentials: Credentials) -> str:
 BearerToken = Annotated[str, Depends(bearer_token)]
 
 
-async def signed_in(token: BearerToken, parts: ServicesDep) -> str:
-    """The id of the caller's API key."""
-    return await parts.keys.check(token)
+async def signed_in(request: Request, token: BearerToken, parts: ServicesDep) -> Caller:
+    """The caller, who may look and, for what is no mere look, write. Raises Forbidden."""
+    caller = await parts.keys.check(token)
+    needed = Scope.READ if request.method in LOOKS else Scope.WRITE
+    return allowed(caller, needed)
+
+
+async def administering(caller: Annotated[Caller, Depends(signed_in)]) -> Caller:
+    """The caller, an admin of its tenant. Raises Forbidden."""
+    return allowed(caller, Scope.ADMIN)
+
+
+def allowed(caller: Caller, needed: Scope) -> Caller:
+    if needed not in caller.scopes:
+        has = ", ".join(caller.scopes) or "none"
+        raise Forbidden(f"this needs a key with the scope {needed!r}; yours has: {has}")
+    return caller
 
 
 SignedIn = Depends(signed_in)
+CallerDep = Annotated[Caller, Depends(signed_in)]
+AdminDep = Annotated[Caller, Depends(administering)]
 
 JobId = Annotated[str, Path(min_length=1, max_length=64, description="The job's id.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]

@@ -23,6 +23,7 @@ log = logging.getLogger("rlhf.api")
 TITLES = {
     400: "Bad request",
     401: "Not signed in",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",

@@ -22,6 +22,7 @@ from api.service.reports import Reports
 from api.service.secret import server_secret
 from api.service.signals import Signals
 from api.service.stream import Streams
+from api.service.territory import Territory
 from api.settings import Settings
 from api.store.database import Database
 from rlhf_service.launching import JobLauncher
@@ -57,7 +58,8 @@ class Services:
         secret = server_secret(settings)
         database, signals = Database(settings.database), Signals()
         cluster = Cluster(launcher, settings.launcher_timeout)
-        jobs = Jobs(database, cluster, signals, settings)
+        territory = Territory(database, settings)
+        jobs = Jobs(database, cluster, signals, territory, settings)
         files, models = Files(database, settings), Models(database, settings)
         return cls(
             settings=settings,
@@ -75,7 +77,7 @@ class Services:
             graders=Graders(),
             generation=Generation(models, settings),
             keys=Keys(database),
-            drafts=Drafts(cluster, settings),
+            drafts=Drafts(cluster, territory, settings),
             recipes=Recipes(settings),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
         )

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.deps import AfterSeq, JobId, Limit, ServicesDep, SignedIn
+from api.deps import AfterSeq, CallerDep, JobId, Limit, ServicesDep, SignedIn
 from api.schemas import Metrics, Page, SampleSet
 from api.service.faults import BadParameter
 from rlhf_service.events import StoredEvent
@@ -19,20 +19,21 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["events"], dependencies=[Si
 
 @router.get("/events")
 async def list_events(
-    job_id: JobId, parts: ServicesDep, after: AfterSeq = 0, limit: Limit = 100
+    job_id: JobId, caller: CallerDep, parts: ServicesDep, after: AfterSeq = 0, limit: Limit = 100
 ) -> Page[StoredEvent]:
     """Entries in order; the next part: `after` = `last_id`."""
-    return await parts.events.page(job_id, after, limit)
+    return await parts.events.page(caller, job_id, after, limit)
 
 
 async def cursor(
     job_id: JobId,
+    caller: CallerDep,
     parts: ServicesDep,
     after: AfterSeq = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> int:
     """Where to go on: the header of a client that reconnects, else the query."""
-    await parts.jobs.get(job_id)
+    await parts.jobs.get(caller, job_id)
     if last_event_id is None or last_event_id == "":
         return after
     if not re.fullmatch(r"[0-9]{1,15}", last_event_id):
@@ -42,14 +43,14 @@ async def cursor(
 
 @router.get("/stream", response_class=EventSourceResponse)
 async def stream_events(
-    job_id: JobId, parts: ServicesDep, after: Annotated[int, Depends(cursor)]
+    job_id: JobId, caller: CallerDep, parts: ServicesDep, after: Annotated[int, Depends(cursor)]
 ) -> AsyncIterator[ServerSentEvent]:
     """The log live. `id` is the event's seq; send it back as `Last-Event-ID` to go on from there.
 
     Besides the job's events: `reset` when the cursor is not in the log, which is then told from
     its beginning; `reconnect` when the stream has lived long enough; `end` when all is told.
     """
-    async for frame in parts.streams.follow(job_id, after):
+    async for frame in parts.streams.follow(caller, job_id, after):
         if not frame.event:
             yield ServerSentEvent(comment=frame.data)
         else:
@@ -60,6 +61,7 @@ async def stream_events(
 @router.get("/metrics")
 async def get_metrics(
     job_id: JobId,
+    caller: CallerDep,
     parts: ServicesDep,
     stage: Annotated[str | None, Query(description="Only of this stage.")] = None,
     points: Annotated[
@@ -68,12 +70,12 @@ async def get_metrics(
     ] = None,
 ) -> Metrics:
     """The newest report of each step."""
-    return await parts.events.metrics(job_id, stage, points)
+    return await parts.events.metrics(caller, job_id, stage, points)
 
 
 @router.get("/samples")
 async def list_samples(
-    job_id: JobId, parts: ServicesDep, after: AfterSeq = 0, limit: Limit = 100
+    job_id: JobId, caller: CallerDep, parts: ServicesDep, after: AfterSeq = 0, limit: Limit = 100
 ) -> Page[SampleSet]:
     """Responses shown during the job, in order."""
-    return await parts.events.samples(job_id, after, limit)
+    return await parts.events.samples(caller, job_id, after, limit)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse
 
-from api.deps import ServicesDep, SignedIn
+from api.deps import CallerDep, ServicesDep, SignedIn
 from api.openai.objects import Deleted, FileObject
 from api.schemas import Page
 
@@ -35,13 +35,14 @@ FORM: dict[str, Any] = {
 
 
 @router.post("", openapi_extra=FORM)
-async def upload_file(request: Request, parts: ServicesDep) -> FileObject:
+async def upload_file(request: Request, caller: CallerDep, parts: ServicesDep) -> FileObject:
     """Keep a JSON Lines file for fine-tuning. It is written to storage while it comes."""
-    return await parts.files.keep(request.stream(), request.headers.get("content-type"))
+    return await parts.files.keep(caller, request.stream(), request.headers.get("content-type"))
 
 
 @router.get("")
 async def list_files(
+    caller: CallerDep,
     parts: ServicesDep,
     after: Annotated[str | None, Query(description="Only files behind this one.")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="At most this many.")] = 10_000,
@@ -49,24 +50,24 @@ async def list_files(
     purpose: Annotated[str | None, Query(description="Only with this purpose.")] = None,
 ) -> Page[FileObject]:
     """Newest first, unless `order` is `asc`."""
-    return await parts.files.page(after, limit, order == "desc", purpose)
+    return await parts.files.page(caller, after, limit, order == "desc", purpose)
 
 
 @router.get("/{file_id}")
-async def get_file(file_id: FileId, parts: ServicesDep) -> FileObject:
+async def get_file(file_id: FileId, caller: CallerDep, parts: ServicesDep) -> FileObject:
     """One file."""
-    return await parts.files.get(file_id)
+    return await parts.files.get(caller, file_id)
 
 
 @router.get("/{file_id}/content", response_class=FileResponse)
-async def get_content(file_id: FileId, parts: ServicesDep) -> FileResponse:
+async def get_content(file_id: FileId, caller: CallerDep, parts: ServicesDep) -> FileResponse:
     """Its bytes."""
-    file = await parts.files.get(file_id)
+    file = await parts.files.get(caller, file_id)
     path = parts.files.path(file.id)
     return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
 
 
 @router.delete("/{file_id}")
-async def delete_file(file_id: FileId, parts: ServicesDep) -> Deleted:
+async def delete_file(file_id: FileId, caller: CallerDep, parts: ServicesDep) -> Deleted:
     """Delete it. 409 while a job that has not ended reads it."""
-    return await parts.files.delete(file_id)
+    return await parts.files.delete(caller, file_id)

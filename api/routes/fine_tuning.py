@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from api.deps import JobId, ServicesDep, SignedIn, signed_in
+from api.deps import CallerDep, JobId, ServicesDep, SignedIn
 from api.openai.objects import FineTuningJob, TuneCheckpoint, TuneEvent
 from api.openai.request import CreateJob
 from api.routes.jobs import IdempotencyKey
@@ -21,7 +21,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 
 
 async def asked(
-    key_id: Annotated[str, Depends(signed_in)],
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
     x_stainless_retry_count: Annotated[
         str | None, Header(description="How often the client has sent this before.")
@@ -30,7 +30,7 @@ async def asked(
     """Who asks, and whether for the first time."""
     count = x_stainless_retry_count or "0"
     resent = count.isascii() and count.isdigit() and int(count[:9]) > 0
-    return Asked(key_id=key_id, idempotency_key=idempotency_key, resent=resent)
+    return Asked(caller=caller, idempotency_key=idempotency_key, resent=resent)
 
 
 @router.post("", status_code=201)
@@ -64,56 +64,59 @@ def metadata_filter(request: Request) -> dict[str, str] | None:
 
 @router.get("")
 async def list_jobs(
+    caller: CallerDep,
     parts: ServicesDep,
     metadata: Annotated[dict[str, str] | None, Depends(metadata_filter)],
     after: Annotated[str | None, Query(description="Only jobs older than this one.")] = None,
     limit: Limit = 20,
 ) -> Page[FineTuningJob]:
     """Newest first."""
-    return await parts.fine_tuning.page(after, limit, metadata)
+    return await parts.fine_tuning.page(caller, after, limit, metadata)
 
 
 @router.get("/{job_id}")
-async def get_job(job_id: JobId, parts: ServicesDep) -> FineTuningJob:
+async def get_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> FineTuningJob:
     """One job."""
-    return await parts.fine_tuning.get(job_id)
+    return await parts.fine_tuning.get(caller, job_id)
 
 
 @router.post("/{job_id}/cancel")
-async def cancel_job(job_id: JobId, parts: ServicesDep) -> FineTuningJob:
+async def cancel_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> FineTuningJob:
     """Stop it for good."""
-    return await parts.fine_tuning.cancel(job_id)
+    return await parts.fine_tuning.cancel(caller, job_id)
 
 
 @router.post("/{job_id}/pause")
-async def pause_job(job_id: JobId, parts: ServicesDep) -> FineTuningJob:
+async def pause_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> FineTuningJob:
     """Checkpoint and let go of the cluster."""
-    return await parts.fine_tuning.pause(job_id)
+    return await parts.fine_tuning.pause(caller, job_id)
 
 
 @router.post("/{job_id}/resume")
-async def resume_job(job_id: JobId, parts: ServicesDep) -> FineTuningJob:
+async def resume_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> FineTuningJob:
     """Queue a paused job; it goes on from its checkpoint."""
-    return await parts.fine_tuning.resume(job_id)
+    return await parts.fine_tuning.resume(caller, job_id)
 
 
 @router.get("/{job_id}/events")
 async def list_events(
     job_id: JobId,
+    caller: CallerDep,
     parts: ServicesDep,
     after: Annotated[str | None, Query(description="Only events older than this one.")] = None,
     limit: Limit = 20,
 ) -> Page[TuneEvent]:
     """Newest first."""
-    return await parts.fine_tuning.events(job_id, after, limit)
+    return await parts.fine_tuning.events(caller, job_id, after, limit)
 
 
 @router.get("/{job_id}/checkpoints")
 async def list_checkpoints(
     job_id: JobId,
+    caller: CallerDep,
     parts: ServicesDep,
     after: Annotated[str | None, Query(description="Only checkpoints older than this one.")] = None,
     limit: Limit = 10,
 ) -> Page[TuneCheckpoint]:
     """Newest first."""
-    return await parts.fine_tuning.checkpoints(job_id, after, limit)
+    return await parts.fine_tuning.checkpoints(caller, job_id, after, limit)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.deps import JobId, Limit, ServicesDep, SignedIn
+from api.deps import CallerDep, JobId, Limit, ServicesDep, SignedIn
 from api.schemas import JobView, LogsView, Page
 from api.service.faults import BadParameter
 from api.service.logs import LogPart
@@ -27,10 +27,14 @@ IdempotencyKey = Annotated[
 
 @router.post("", status_code=201)
 async def submit_job(
-    spec: JobSpec, parts: ServicesDep, response: Response, idempotency_key: IdempotencyKey = None
+    spec: JobSpec,
+    caller: CallerDep,
+    parts: ServicesDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Check a job and queue it. 200 instead of 201 when this key made it before."""
-    accepted = await parts.jobs.submit(spec, idempotency_key)
+    accepted = await parts.jobs.submit(caller, spec, idempotency_key)
     if not accepted.created:
         response.status_code = 200
     response.headers["location"] = accepted.job.links.self
@@ -39,6 +43,7 @@ async def submit_job(
 
 @router.get("")
 async def list_jobs(
+    caller: CallerDep,
     parts: ServicesDep,
     after: Annotated[str | None, Query(description="Only jobs older than this one.")] = None,
     limit: Limit = 20,
@@ -49,36 +54,39 @@ async def list_jobs(
     ] = "",
 ) -> Page[JobView]:
     """Newest first."""
-    return await parts.jobs.page(after, limit, status or [], parse_labels(label or []), search)
+    return await parts.jobs.page(
+        caller, after, limit, status or [], parse_labels(label or []), search
+    )
 
 
 @router.get("/{job_id}")
-async def get_job(job_id: JobId, parts: ServicesDep) -> JobView:
+async def get_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> JobView:
     """One job."""
-    return await parts.jobs.get(job_id)
+    return await parts.jobs.get(caller, job_id)
 
 
 @router.post("/{job_id}/cancel")
-async def cancel_job(job_id: JobId, parts: ServicesDep) -> JobView:
+async def cancel_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> JobView:
     """Stop it for good. It is `cancelled` once nothing of it is left on the cluster."""
-    return await parts.jobs.cancel(job_id)
+    return await parts.jobs.cancel(caller, job_id)
 
 
 @router.post("/{job_id}/pause")
-async def pause_job(job_id: JobId, parts: ServicesDep) -> JobView:
+async def pause_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> JobView:
     """Checkpoint and let go of the cluster."""
-    return await parts.jobs.pause(job_id)
+    return await parts.jobs.pause(caller, job_id)
 
 
 @router.post("/{job_id}/resume")
-async def resume_job(job_id: JobId, parts: ServicesDep) -> JobView:
+async def resume_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> JobView:
     """Queue a paused job; it goes on from its checkpoint."""
-    return await parts.jobs.resume(job_id)
+    return await parts.jobs.resume(caller, job_id)
 
 
 @router.get("/{job_id}/logs")
 async def get_logs(
     job_id: JobId,
+    caller: CallerDep,
     parts: ServicesDep,
     attempt: Annotated[
         int | None, Query(ge=1, le=10**6, description="The newest when absent.")
@@ -94,7 +102,7 @@ async def get_logs(
     ] = None,
 ) -> LogsView:
     """What the driver printed. To follow it: ask again with `offset` = `next_offset`."""
-    return await parts.jobs.logs(job_id, attempt, LogPart(tail, offset, limit))
+    return await parts.jobs.logs(caller, job_id, attempt, LogPart(tail, offset, limit))
 
 
 def parse_labels(texts: list[str]) -> dict[str, str]:

@@ -1,29 +1,52 @@
-"""`/v1/keys`."""
+"""`/v1/keys`, and `/v1/me`: who the caller is."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from api.deps import ServicesDep, SignedIn
-from api.schemas import KeyRequest, KeyView, NewKeyView, Page
+from fastapi import APIRouter, Query
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[SignedIn])
+from api.deps import AdminDep, CallerDep, ServicesDep
+from api.schemas import Page
+from api.schemas.keys import CallerView, KeyRequest, KeyView, NewKeyView, RotateRequest
+
+router = APIRouter(prefix="/v1", tags=["keys"])
 
 
-@router.post("", status_code=201)
-async def create_key(request: KeyRequest, parts: ServicesDep) -> NewKeyView:
+@router.get("/me")
+async def get_caller(caller: CallerDep) -> CallerView:
+    """Tenant and scopes of the key or token that the request shows."""
+    return CallerView(
+        id=caller.id, name=caller.name, tenant=caller.tenant, scopes=list(caller.scopes)
+    )
+
+
+@router.post("/keys", status_code=201)
+async def create_key(request: KeyRequest, caller: AdminDep, parts: ServicesDep) -> NewKeyView:
     """A new API key. Its secret is shown this once."""
-    return await parts.keys.create(request.name)
+    return await parts.keys.create(caller, request)
 
 
-@router.get("")
-async def list_keys(parts: ServicesDep) -> Page[KeyView]:
-    """Every key, revoked ones too."""
-    found = await parts.keys.every()
+@router.get("/keys")
+async def list_keys(
+    caller: AdminDep,
+    parts: ServicesDep,
+    tenant: Annotated[str | None, Query(description="Only of this tenant.")] = None,
+) -> Page[KeyView]:
+    """The tenant's keys, revoked ones too; to the operator, every tenant's."""
+    found = await parts.keys.every(caller, tenant)
     return Page[KeyView].of(found, len(found), lambda key: key.id)
 
 
-@router.delete("/{key_id}")
-async def revoke_key(key_id: str, parts: ServicesDep) -> KeyView:
+@router.delete("/keys/{key_id}")
+async def revoke_key(key_id: str, caller: AdminDep, parts: ServicesDep) -> KeyView:
     """From now on the key opens nothing."""
-    return await parts.keys.revoke(key_id)
+    return await parts.keys.revoke(caller, key_id)
+
+
+@router.post("/keys/{key_id}/rotate", status_code=201)
+async def rotate_key(
+    key_id: str, caller: AdminDep, parts: ServicesDep, request: RotateRequest | None = None
+) -> NewKeyView:
+    """A new key in place of this one, which ends now or after `grace_seconds`."""
+    return await parts.keys.rotate(caller, key_id, request or RotateRequest())

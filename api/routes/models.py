@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from api.deps import Limit, ServicesDep, SignedIn
+from api.deps import CallerDep, Limit, ServicesDep, SignedIn
 from api.openai.objects import Deleted
 from api.schemas import ModelView, Page
 
@@ -18,21 +18,22 @@ ModelId = Annotated[str, Path(min_length=1, max_length=640, description="The mod
 
 @router.get("")
 async def list_models(
+    caller: CallerDep,
     parts: ServicesDep,
     after: Annotated[str | None, Query(description="Only models behind this one.")] = None,
     limit: Limit = 1000,
 ) -> Page[ModelView]:
     """Models of jobs that succeeded, newest first, then the base models."""
-    return await parts.models.page(after, limit)
+    return await parts.models.page(caller, after, limit)
 
 
 @router.get("/{model_id:path}")
-async def get_model(model_id: ModelId, parts: ServicesDep) -> ModelView:
+async def get_model(model_id: ModelId, caller: CallerDep, parts: ServicesDep) -> ModelView:
     """One model, by its id or its job's."""
-    return await parts.models.get(model_id)
+    return await parts.models.get(caller, model_id)
 
 
 @router.delete("/{model_id:path}")
-async def delete_model(model_id: ModelId, parts: ServicesDep) -> Deleted:
+async def delete_model(model_id: ModelId, caller: CallerDep, parts: ServicesDep) -> Deleted:
     """Delete a job's model, and those of its stages. 409 while another job reads it."""
-    return await parts.models.delete(model_id)
+    return await parts.models.delete(caller, model_id)

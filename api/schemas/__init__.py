@@ -167,32 +167,6 @@ class EventReceipt(View):
     """Newest producer_seq stored of each producer in the batch."""
 
 
-class KeyRequest(BaseModel):
-    """A new API key."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "key"
-
-
-class KeyView(View):
-    """An API key without its secret."""
-
-    id: str
-    object: Literal["api_key"] = "api_key"
-    name: str
-    prefix: str
-    scopes: list[str]
-    created_at: datetime
-    revoked_at: datetime | None
-
-
-class NewKeyView(KeyView):
-    """An API key with its secret, which is shown this once."""
-
-    secret: str
-
-
 class Readiness(View):
     """Whether this replica can do its work."""
 

@@ -44,11 +44,15 @@ def check_paths(spec: JobSpec, roots: Sequence[Path]) -> None:
             raise kind(f"{path!r} is not absolute; write the whole path", field)
         real = Path(os.path.realpath(path))
         if not any(real.is_relative_to(root) for root in allowed):
-            raise kind(
-                f"{path} is outside the folders that jobs may read ({', '.join(map(str, roots))}); "
-                "move it there, or have its folder added to RLHF_DATA_ROOTS",
-                field,
-            )
+            raise kind(outside(path, roots), field)
+
+
+def outside(path: str, roots: Sequence[Path]) -> str:
+    """Why the path is refused."""
+    return (
+        f"{path} is outside the folders that jobs may read ({', '.join(map(str, roots))}); "
+        "move it there, or have its folder added to RLHF_DATA_ROOTS"
+    )
 
 
 def paths_of(spec: JobSpec) -> Iterator[tuple[str, str, type[DataError] | type[ModelError]]]:

@@ -14,7 +14,9 @@ from pydantic_core import ErrorDetails
 
 from api.schemas import CheckedSpec, SpecFault
 from api.service.admission import check_submission
+from api.service.caller import Caller
 from api.service.cluster import Cluster
+from api.service.territory import Territory
 from api.settings import Settings
 from api.suggest import suggestion
 from rlhf_service.errors import UserError
@@ -103,11 +105,12 @@ def json_alone(text: str) -> Draft:
 class Drafts:
     """What `/v1/specs/check` calls."""
 
-    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, territory: Territory, settings: Settings) -> None:
         self.cluster = cluster
+        self.territory = territory
         self.settings = settings
 
-    async def check(self, text: str) -> CheckedSpec:
+    async def check(self, caller: Caller, text: str) -> CheckedSpec:
         """Every fault that can be told at once, or the specification that it is."""
         try:
             draft = await asyncio.to_thread(read, text)
@@ -123,6 +126,7 @@ class Drafts:
             )
         try:
             spec = JobSpec.model_validate(draft.value)
+            await self.territory.check(caller, spec)
             note = await check_submission(spec, self.settings.roots, self.cluster)
         except ValidationError as fault:
             found = [explain(dict(error), draft.value, suggestion) for error in causes(fault)]

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from api.schemas import EventBatch, EventReceipt, Metrics, Page, SampleSet, StepPoint
+from api.service.caller import Caller
 from api.service.faults import BadParameter, NotFound, NotSignedIn
 from api.service.ingest import take_in
+from api.service.owned import own_job
 from api.service.secret import digest
 from api.service.signals import Signals
 from api.store.database import Database
@@ -19,7 +21,7 @@ from api.store.events import (
     last_of_producers,
     stored_event,
 )
-from api.store.jobs import find_job, lock_job
+from api.store.jobs import lock_job
 from api.store.tables import AttemptRow, EventRow
 from rlhf_service.events import (
     EvaluationCompleted,
@@ -65,23 +67,23 @@ class Events:
             self.signals.work.set()
         return EventReceipt(accepted=accepted, last=last)
 
-    async def page(self, job_id: str, after: int, limit: int) -> Page[StoredEvent]:
+    async def page(self, caller: Caller, job_id: str, after: int, limit: int) -> Page[StoredEvent]:
         """Up to `limit` entries with seq > `after`, in order."""
         async with self.database.read() as session:
-            if await find_job(session, job_id) is None:
-                raise NotFound(f"there is no job {job_id!r}")
+            await own_job(session, caller, job_id)
             rows = await events_after(session, job_id, after, limit + 1)
         return Page[StoredEvent].of(
             [stored_event(row) for row in rows], limit, lambda event: str(event.seq)
         )
 
-    async def metrics(self, job_id: str, stage: str | None, points: int | None) -> Metrics:
+    async def metrics(
+        self, caller: Caller, job_id: str, stage: str | None, points: int | None
+    ) -> Metrics:
         """The newest report of each step: the newest attempt's, and its newest of those. `points`:
         at most so many of each stage, evenly spread, the first and the last among them.
         """
         async with self.database.read() as session:
-            if await find_job(session, job_id) is None:
-                raise NotFound(f"there is no job {job_id!r}")
+            await own_job(session, caller, job_id)
             rows = await events_of_type(session, job_id, "step")
         stages: dict[str, dict[int, EventRow]] = {}
         for row in rows:
@@ -94,11 +96,10 @@ class Events:
         ]
         return Metrics(data=found, total=sum(map(len, stages.values())))
 
-    async def samples(self, job_id: str, after: int, limit: int) -> Page[SampleSet]:
+    async def samples(self, caller: Caller, job_id: str, after: int, limit: int) -> Page[SampleSet]:
         """Responses shown during the job, in order."""
         async with self.database.read() as session:
-            if await find_job(session, job_id) is None:
-                raise NotFound(f"there is no job {job_id!r}")
+            await own_job(session, caller, job_id)
             kinds = ("samples", "evaluation")
             rows = await events_after(session, job_id, after, limit + 1, kinds)
         sets = [sample_set(stored_event(row)) for row in rows]

@@ -29,6 +29,12 @@ class NotSignedIn(Fault):
     status, code = 401, "unauthenticated"
 
 
+class Forbidden(Fault):
+    """The caller's key does not allow it."""
+
+    status, code = 403, "forbidden"
+
+
 class NotFound(Fault):
     """No such thing, or not yours."""
 

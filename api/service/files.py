@@ -14,6 +14,7 @@ from api.openai.objects import Deleted, FileObject, unix
 from api.openai.upload import Form, receive
 from api.schemas import Page
 from api.service.admission import paths_of
+from api.service.caller import Caller
 from api.service.faults import BadParameter, Conflict, NotFound
 from api.settings import Settings
 from api.store.database import Database
@@ -38,7 +39,9 @@ class Files:
         self.database = database
         self.settings = settings
 
-    async def keep(self, body: AsyncIterator[bytes], content_type: str | None) -> FileObject:
+    async def keep(
+        self, caller: Caller, body: AsyncIterator[bytes], content_type: str | None
+    ) -> FileObject:
         """Store an upload. Raises a Fault or a DataError, and keeps nothing then."""
         file_id = f"file-{secrets.token_hex(12)}"
         path = self.path(file_id)
@@ -54,27 +57,33 @@ class Files:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-        row = file_row(file_id, form, rows)
+        row = file_row(caller, file_id, form, rows)
         async with self.database.write() as session:
             session.add(row)
         return self._view(row)
 
-    async def get(self, file_id: str) -> FileObject:
+    async def get(self, caller: Caller, file_id: str) -> FileObject:
         async with self.database.read() as session:
-            row = await find_file(session, file_id)
+            row = await find_file(session, caller.tenant, file_id)
         if row is None:
             raise NotFound(f"there is no file {file_id!r}", "file_id")
         return self._view(row)
 
     async def page(
-        self, after: str | None, limit: int, newest_first: bool, purpose: str | None
+        self,
+        caller: Caller,
+        after: str | None,
+        limit: int,
+        newest_first: bool,
+        purpose: str | None,
     ) -> Page[FileObject]:
         async with self.database.read() as session:
-            cursor = None if after is None else await find_file(session, after)
+            cursor = None if after is None else await find_file(session, caller.tenant, after)
             if after is not None and cursor is None:
                 raise BadParameter(f"there is no file {after!r} to list after", "after")
             rows = await page_files(
                 session,
+                caller.tenant,
                 after=None if cursor is None else cursor.number,
                 limit=limit + 1,
                 newest_first=newest_first,
@@ -82,10 +91,10 @@ class Files:
             )
         return Page[FileObject].of([self._view(row) for row in rows], limit, lambda file: file.id)
 
-    async def delete(self, file_id: str) -> Deleted:
+    async def delete(self, caller: Caller, file_id: str) -> Deleted:
         """Raises Conflict while a job that has not ended reads it."""
         async with self.database.write() as session:
-            row = await find_file(session, file_id, lock=True)
+            row = await find_file(session, caller.tenant, file_id, lock=True)
             if row is None:
                 raise NotFound(f"there is no file {file_id!r}", "file_id")
             alive = select(JobRow).where(JobRow.status.not_in(sorted(TERMINAL)))
@@ -155,9 +164,10 @@ def count_rows(path: Path) -> int:
     return rows
 
 
-def file_row(file_id: str, form: Form, rows: int) -> FileRow:
+def file_row(caller: Caller, file_id: str, form: Form, rows: int) -> FileRow:
     return FileRow(
         id=file_id,
+        tenant=caller.tenant,
         filename=form.filename,
         purpose=PURPOSE,
         bytes=form.size,

@@ -21,6 +21,7 @@ from api.openai.transcript import transcript_of
 from api.openai.views import event_id, fine_tuning_job, tune_checkpoint, tune_event
 from api.schemas import Page
 from api.service.base_models import context_of
+from api.service.caller import Caller
 from api.service.faults import BadParameter, NotFound
 from api.service.files import Files
 from api.service.jobs import Jobs
@@ -50,7 +51,7 @@ RESEND_WINDOW = timedelta(minutes=15)
 class Asked:
     """Who asks, and how often."""
 
-    key_id: str
+    caller: Caller
     idempotency_key: str | None
     resent: bool
     """The client says that it sends this for the second time or more."""
@@ -77,69 +78,75 @@ class FineTuning:
         """Check, convert and queue. Raises a UserError or Fault that names the parameter."""
         digest = digest_of(request)
         if (job_id := await self._earlier(digest, asked)) is not None:
-            return Tuning(await self.get(job_id), created=False)
+            return Tuning(await self.get(asked.caller, job_id), created=False)
         try:
-            mapped = await self._map(request)
+            mapped = await self._map(asked.caller, request)
+
+            tenant = asked.caller.tenant
 
             async def beside(session: AsyncSession, job: JobRow) -> None:
                 for param in ("training_file", "validation_file"):
                     file_id = getattr(request, param)
-                    if file_id and await find_file(session, file_id, lock=True) is None:
+                    if file_id and not await find_file(session, tenant, file_id, lock=True):
                         raise no_file(file_id, param)
-                session.add(fine_tune_row(job, request, mapped, digest, asked.key_id))
+                session.add(fine_tune_row(job, request, mapped, digest, asked.caller.id))
 
             accepted = await self.jobs.submit(
-                mapped.spec, asked.idempotency_key, body=digest, beside=beside
+                asked.caller, mapped.spec, asked.idempotency_key, body=digest, beside=beside
             )
         except UserError as fault:
             raise renamed(fault) from fault
-        return Tuning(await self.get(accepted.job.id), accepted.created)
+        return Tuning(await self.get(asked.caller, accepted.job.id), accepted.created)
 
-    async def get(self, job_id: str) -> FineTuningJob:
-        return fine_tuning_job(*await self._find(job_id))
+    async def get(self, caller: Caller, job_id: str) -> FineTuningJob:
+        return fine_tuning_job(*await self._find(caller, job_id))
 
     async def page(
-        self, after: str | None, limit: int, metadata: Mapping[str, str] | None
+        self, caller: Caller, after: str | None, limit: int, metadata: Mapping[str, str] | None
     ) -> Page[FineTuningJob]:
         """Newest first. Metadata None: those that have none."""
         async with self.database.read() as session:
-            cursor = None if after is None else await find_fine_tune(session, after)
+            cursor = None if after is None else await find_fine_tune(session, caller.tenant, after)
             if after is not None and cursor is None:
                 raise BadParameter(f"there is no fine-tuning job {after!r} to list after", "after")
             before = None if cursor is None else cursor[0].number
             found = await page_fine_tunes(
-                session, before=before, limit=limit + 1, metadata=metadata
+                session, caller.tenant, before=before, limit=limit + 1, metadata=metadata
             )
         views = [fine_tuning_job(job, tune) for job, tune in found]
         return Page[FineTuningJob].of(views, limit, lambda job: job.id)
 
-    async def cancel(self, job_id: str) -> FineTuningJob:
-        await self._find(job_id)
-        await self.jobs.cancel(job_id)
-        return await self.get(job_id)
+    async def cancel(self, caller: Caller, job_id: str) -> FineTuningJob:
+        await self._find(caller, job_id)
+        await self.jobs.cancel(caller, job_id)
+        return await self.get(caller, job_id)
 
-    async def pause(self, job_id: str) -> FineTuningJob:
-        await self._find(job_id)
-        await self.jobs.pause(job_id)
-        return await self.get(job_id)
+    async def pause(self, caller: Caller, job_id: str) -> FineTuningJob:
+        await self._find(caller, job_id)
+        await self.jobs.pause(caller, job_id)
+        return await self.get(caller, job_id)
 
-    async def resume(self, job_id: str) -> FineTuningJob:
-        await self._find(job_id)
-        await self.jobs.resume(job_id)
-        return await self.get(job_id)
+    async def resume(self, caller: Caller, job_id: str) -> FineTuningJob:
+        await self._find(caller, job_id)
+        await self.jobs.resume(caller, job_id)
+        return await self.get(caller, job_id)
 
-    async def events(self, job_id: str, after: str | None, limit: int) -> Page[TuneEvent]:
+    async def events(
+        self, caller: Caller, job_id: str, after: str | None, limit: int
+    ) -> Page[TuneEvent]:
         """Newest first, as the OpenAI API tells them."""
-        await self._find(job_id)
+        await self._find(caller, job_id)
         before = None if after is None else seq_of(after, event_id(job_id, 0)[:-1])
         async with self.database.read() as session:
             rows = await events_before(session, job_id, before, limit + 1)
         events = [tune_event(stored_event(row)) for row in rows]
         return Page[TuneEvent].of(events, limit, lambda event: event.id)
 
-    async def checkpoints(self, job_id: str, after: str | None, limit: int) -> Page[TuneCheckpoint]:
+    async def checkpoints(
+        self, caller: Caller, job_id: str, after: str | None, limit: int
+    ) -> Page[TuneCheckpoint]:
         """Newest first."""
-        job, tune = await self._find(job_id)
+        job, tune = await self._find(caller, job_id)
         before = None if after is None else seq_of(after, f"ftckpt_{job_id}-")
         async with self.database.read() as session:
             rows = await events_before(session, job_id, before, limit + 1, ("checkpoint",))
@@ -151,24 +158,28 @@ class FineTuning:
     async def _earlier(self, digest: str, asked: Asked) -> str | None:
         """The job that this request made before."""
         if asked.idempotency_key is not None:
-            return await self.jobs.earlier(asked.idempotency_key, digest)
+            return await self.jobs.earlier(asked.caller, asked.idempotency_key, digest)
         if not asked.resent:
             return None
         async with self.database.read() as session:
-            return await find_twin(session, asked.key_id, digest, now() - RESEND_WINDOW)
+            return await find_twin(session, asked.caller.id, digest, now() - RESEND_WINDOW)
 
-    async def _map(self, request: CreateJob) -> Mapped:
-        folder, model = await self._model(request)
+    async def _map(self, caller: Caller, request: CreateJob) -> Mapped:
+        folder, model = await self._model(caller, request)
         transcript = await asyncio.to_thread(transcript_of, folder)
         conversion = Conversion(request.how.type, transcript)
-        training = await self._dataset(request.training_file, conversion, "training_file")
+        training = await self._dataset(caller, request.training_file, conversion, "training_file")
         validation = None
         if request.validation_file is not None:
-            validation = await self._dataset(request.validation_file, conversion, "validation_file")
+            validation = await self._dataset(
+                caller, request.validation_file, conversion, "validation_file"
+            )
         context = None if folder is None else await asyncio.to_thread(context_of, folder)
         return to_spec(request, model, training, validation, context)
 
-    async def _model(self, request: CreateJob) -> tuple[Path | None, FolderModel | ScratchModel]:
+    async def _model(
+        self, caller: Caller, request: CreateJob
+    ) -> tuple[Path | None, FolderModel | ScratchModel]:
         """Where the base model lies, None for one that has yet to be made, and its section."""
         own = request.rlhf.model
         if request.model == "scratch":
@@ -181,7 +192,7 @@ class FineTuning:
             return (None if model.tokenizer is None else Path(model.tokenizer)), model
         if own is not None:
             raise BadParameter("rlhf.model: only says what 'scratch' is like", "rlhf.model")
-        folder = await self.models.folder(request.model)
+        folder = await self.models.folder(caller, request.model)
         if folder is None:
             raise BadParameter(
                 f"there is no model {request.model!r}; name a finished model, one of "
@@ -190,16 +201,18 @@ class FineTuning:
             )
         return folder, FolderModel(path=str(folder))
 
-    async def _dataset(self, file_id: str, conversion: Conversion, param: str) -> Dataset:
+    async def _dataset(
+        self, caller: Caller, file_id: str, conversion: Conversion, param: str
+    ) -> Dataset:
         async with self.database.read() as session:
-            row = await find_file(session, file_id)
+            row = await find_file(session, caller.tenant, file_id)
         if row is None:
             raise no_file(file_id, param)
         return await asyncio.to_thread(conversion.convert, self.files.path(row.id), param)
 
-    async def _find(self, job_id: str) -> Tuned:
+    async def _find(self, caller: Caller, job_id: str) -> Tuned:
         async with self.database.read() as session:
-            found = await find_fine_tune(session, job_id)
+            found = await find_fine_tune(session, caller.tenant, job_id)
         if found is None:
             raise NotFound(f"there is no fine-tuning job {job_id!r}")
         return found

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from api.openai.chat import JSON, ChatRequest, CompletionRequest, Shape, head, usage
 from api.openai.transcript import transcript_of
+from api.service.caller import Caller
 from api.service.faults import BadParameter, Busy, Fault, NotFound
 from api.service.generator import Generator
 from api.service.models import Models
@@ -46,13 +47,13 @@ class Generation:
         self._generators: dict[Path, Generator] = {}
         self._expiries: dict[Path, asyncio.TimerHandle] = {}
 
-    async def start(self, request: ChatRequest | CompletionRequest) -> Started:
+    async def start(self, caller: Caller, request: ChatRequest | CompletionRequest) -> Started:
         """Raises a Fault or UserError naming the parameter."""
         if not self.settings.generation_models:
             raise BadParameter(
                 "this service generates no text; its operator may set RLHF_GENERATION_MODELS"
             )
-        folder = await self.models.folder(request.model)
+        folder = await self.models.folder(caller, request.model)
         if folder is None:
             raise NotFound(f"there is no model {request.model!r}", "model")
         await asyncio.to_thread(self._check, folder)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.schemas import JobView, LogsView, Page
 from api.service.admission import check_submission, demand
+from api.service.caller import Caller
 from api.service.cluster import Cluster
 from api.service.faults import (
     BadParameter,
@@ -22,11 +23,13 @@ from api.service.faults import (
     NotFound,
 )
 from api.service.logs import LogPart, log_view
+from api.service.owned import own_job, own_job_or_none
 from api.service.signals import Signals
+from api.service.territory import Territory
 from api.service.views import job_view
 from api.settings import Settings
 from api.store.database import Database
-from api.store.jobs import find_attempt, find_job, list_attempts, lock_job, page_jobs
+from api.store.jobs import find_attempt, list_attempts, page_jobs
 from api.store.moves import move, open_job
 from api.store.tables import IdempotencyRow, JobRow, LabelRow
 from api.store.types import now
@@ -50,15 +53,27 @@ class Jobs:
     """What the routes under `/v1/jobs` call. One transaction for each request."""
 
     def __init__(
-        self, database: Database, cluster: Cluster, signals: Signals, settings: Settings
+        self,
+        database: Database,
+        cluster: Cluster,
+        signals: Signals,
+        territory: Territory,
+        settings: Settings,
     ) -> None:
         self.database = database
         self.cluster = cluster
         self.signals = signals
+        self.territory = territory
         self.settings = settings
 
     async def submit(
-        self, spec: JobSpec, key: str | None, *, body: str = "", beside: Beside | None = None
+        self,
+        caller: Caller,
+        spec: JobSpec,
+        key: str | None,
+        *,
+        body: str = "",
+        beside: Beside | None = None,
     ) -> Accepted:
         """Check and queue a job. Raises UserError when it could not run, and stores nothing.
 
@@ -66,35 +81,34 @@ class Jobs:
         its own in the job's transaction.
         """
         body = body or hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
-        if key is not None and (job_id := await self.earlier(key, body)):
-            return Accepted(await self.get(job_id), created=False)
+        if key is not None and (job_id := await self.earlier(caller, key, body)):
+            return Accepted(await self.get(caller, job_id), created=False)
+        await self.territory.check(caller, spec)
         note = await check_submission(spec, self.settings.roots, self.cluster)
         try:
             async with self.database.write() as session:
-                job = await self._insert(session, spec, note)
+                job = await self._insert(session, caller, spec, note)
                 if key is not None:
-                    row = IdempotencyRow(key=key, body_sha256=body, job_id=job.id, created_at=now())
-                    session.add(row)
+                    session.add(idempotency_row(job, key, body))
                     await session.flush()
                 if beside is not None:
                     await beside(session, job)
         except IntegrityError:
             # The same key was committed in between; that request's job is the answer to both.
-            if key is not None and (job_id := await self.earlier(key, body)):
-                return Accepted(await self.get(job_id), created=False)
+            if key is not None and (job_id := await self.earlier(caller, key, body)):
+                return Accepted(await self.get(caller, job_id), created=False)
             raise
         self.signals.work.set()
         return Accepted(job_view(job, []), created=True)
 
-    async def get(self, job_id: str) -> JobView:
+    async def get(self, caller: Caller, job_id: str) -> JobView:
         async with self.database.read() as session:
-            job = await find_job(session, job_id)
-            if job is None:
-                raise NotFound(f"there is no job {job_id!r}")
+            job = await own_job(session, caller, job_id)
             return job_view(job, await list_attempts(session, [job_id]))
 
     async def page(
         self,
+        caller: Caller,
         after: str | None,
         limit: int,
         statuses: Sequence[JobStatus],
@@ -103,11 +117,12 @@ class Jobs:
     ) -> Page[JobView]:
         """Newest first."""
         async with self.database.read() as session:
-            cursor = None if after is None else await find_job(session, after)
+            cursor = None if after is None else await own_job_or_none(session, caller, after)
             if after is not None and cursor is None:
                 raise BadParameter(f"there is no job {after!r} to list after", "after")
             jobs = await page_jobs(
                 session,
+                caller.tenant,
                 before=None if cursor is None else cursor.number,
                 limit=limit + 1,
                 statuses=statuses,
@@ -119,10 +134,10 @@ class Jobs:
             [job_view(job, attempts) for job in jobs], limit, lambda job: job.id
         )
 
-    async def cancel(self, job_id: str) -> JobView:
+    async def cancel(self, caller: Caller, job_id: str) -> JobView:
         """Ask it to stop for good. Asking again changes nothing."""
         async with self.database.write() as session:
-            job = await self._lock(session, job_id)
+            job = await own_job(session, caller, job_id, lock=True)
             status = JobStatus(job.status)
             if status in (JobStatus.CANCELLING, JobStatus.CANCELLED):
                 pass
@@ -132,12 +147,12 @@ class Jobs:
                 await move(session, job, JobStatus.CANCELLING, message="asked to stop")
             else:
                 await move(session, job, JobStatus.CANCELLED, reason=StopReason.CANCELLED_BY_USER)
-        return await self._changed(job_id)
+        return await self._changed(caller, job_id)
 
-    async def pause(self, job_id: str) -> JobView:
+    async def pause(self, caller: Caller, job_id: str) -> JobView:
         """Ask it to checkpoint and let go of the cluster. Asking again changes nothing."""
         async with self.database.write() as session:
-            job = await self._lock(session, job_id)
+            job = await own_job(session, caller, job_id, lock=True)
             status = JobStatus(job.status)
             if status in (JobStatus.PAUSING, JobStatus.PAUSED):
                 pass
@@ -147,12 +162,12 @@ class Jobs:
                 await move(session, job, JobStatus.PAUSING, message="asked to checkpoint and stop")
             else:
                 raise Conflict(f"the job is {status}; it cannot be paused")
-        return await self._changed(job_id)
+        return await self._changed(caller, job_id)
 
-    async def resume(self, job_id: str) -> JobView:
+    async def resume(self, caller: Caller, job_id: str) -> JobView:
         """Queue a paused job again. A job that already goes on stays as it is."""
         async with self.database.write() as session:
-            job = await self._lock(session, job_id)
+            job = await own_job(session, caller, job_id, lock=True)
             status = JobStatus(job.status)
             if status is JobStatus.PAUSED:
                 await move(session, job, JobStatus.QUEUED, message="resumed")
@@ -160,14 +175,14 @@ class Jobs:
                 raise Conflict("the job is still pausing; resume it once it is paused")
             elif status.is_terminal or status is JobStatus.CANCELLING:
                 raise Conflict(f"the job is {status}; it cannot be resumed")
-        return await self._changed(job_id)
+        return await self._changed(caller, job_id)
 
-    async def logs(self, job_id: str, number: int | None, part: LogPart) -> LogsView:
+    async def logs(
+        self, caller: Caller, job_id: str, number: int | None, part: LogPart
+    ) -> LogsView:
         """What the driver of an attempt printed; the newest attempt's when `number` is None."""
         async with self.database.read() as session:
-            job = await find_job(session, job_id)
-            if job is None:
-                raise NotFound(f"there is no job {job_id!r}")
+            job = await own_job(session, caller, job_id)
             attempt = await find_attempt(session, job_id, number or job.attempt)
         if attempt is None:
             if number is not None:
@@ -180,10 +195,13 @@ class Jobs:
             raise ClusterUnreachable(f"the cluster does not give the log: {fault}") from fault
         return log_view(job_id, attempt.number, text, part, ended=attempt.ended_at is not None)
 
-    async def _insert(self, session: AsyncSession, spec: JobSpec, note: str) -> JobRow:
+    async def _insert(
+        self, session: AsyncSession, caller: Caller, spec: JobSpec, note: str
+    ) -> JobRow:
         needs, moment = demand(spec), now()
         job = JobRow(
             id=new_job_id(),
+            tenant=caller.tenant,
             name=spec.name,
             spec=spec.model_dump(mode="json"),
             cpus=needs.cpus,
@@ -209,10 +227,10 @@ class Jobs:
         await move(session, job, JobStatus.QUEUED, message=note)
         return job
 
-    async def earlier(self, key: str, body: str) -> str | None:
+    async def earlier(self, caller: Caller, key: str, body: str) -> str | None:
         """The job that this key made before. Raises IdempotencyConflict."""
         async with self.database.read() as session:
-            row = await session.get(IdempotencyRow, key)
+            row = await session.get(IdempotencyRow, (caller.tenant, key))
         if row is not None and row.body_sha256 != body:
             raise IdempotencyConflict(
                 f"Idempotency-Key {key!r} was used for another body (job {row.job_id}); "
@@ -221,16 +239,16 @@ class Jobs:
             )
         return None if row is None else row.job_id
 
-    async def _lock(self, session: AsyncSession, job_id: str) -> JobRow:
-        job = await lock_job(session, job_id)
-        if job is None:
-            raise NotFound(f"there is no job {job_id!r}")
-        return job
-
-    async def _changed(self, job_id: str) -> JobView:
+    async def _changed(self, caller: Caller, job_id: str) -> JobView:
         self.signals.notify(job_id)
         self.signals.work.set()
-        return await self.get(job_id)
+        return await self.get(caller, job_id)
+
+
+def idempotency_row(job: JobRow, key: str, body: str) -> IdempotencyRow:
+    return IdempotencyRow(
+        tenant=job.tenant, key=key, body_sha256=body, job_id=job.id, created_at=now()
+    )
 
 
 def new_job_id() -> str:

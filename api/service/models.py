@@ -14,11 +14,13 @@ from api.openai.objects import Deleted, unix
 from api.schemas import ModelView, Page, StageModelView
 from api.service.admission import paths_of
 from api.service.base_models import base_folder, base_views
+from api.service.caller import Caller
 from api.service.faults import BadParameter, Conflict, NotFound
+from api.service.owned import own_job_or_none
 from api.settings import Settings
 from api.store.database import Database
 from api.store.fine_tunes import page_models
-from api.store.jobs import find_job, lock_job
+from api.store.jobs import lock_job
 from api.store.tables import FineTuneRow, JobRow
 from api.store.types import now
 from rlhf_service.job import TERMINAL, JobStatus
@@ -32,7 +34,7 @@ class Models:
         self.database = database
         self.settings = settings
 
-    async def page(self, after: str | None, limit: int) -> Page[ModelView]:
+    async def page(self, caller: Caller, after: str | None, limit: int) -> Page[ModelView]:
         """Finished jobs' models, newest first, then the base models."""
         base = await asyncio.to_thread(base_views, self.settings)
         names = [view.id for view in base]
@@ -40,17 +42,19 @@ class Models:
             rest = base[names.index(after) + 1 :]
             return Page[ModelView].of(rest, limit, lambda model: model.id)
         async with self.database.read() as session:
-            cursor = None if after is None else await find_job(session, job_of(after))
+            cursor = (
+                None if after is None else await own_job_or_none(session, caller, job_of(after))
+            )
             if after is not None and cursor is None:
                 raise BadParameter(f"there is no model {after!r} to list after", "after")
             before = None if cursor is None else cursor.number
-            found = await page_models(session, before=before, limit=limit + 1)
+            found = await page_models(session, caller.tenant, before=before, limit=limit + 1)
         views = [self._view(job, tune) for job, tune in found]
         return Page[ModelView].of([*views, *base], limit, lambda model: model.id)
 
-    async def get(self, model_id: str) -> ModelView:
+    async def get(self, caller: Caller, model_id: str) -> ModelView:
         async with self.database.read() as session:
-            job = await find_job(session, job_of(model_id))
+            job = await own_job_or_none(session, caller, job_of(model_id))
             tune = None if job is None else await session.get(FineTuneRow, job.id)
         if job is not None and has_model(job):
             return self._view(job, tune)
@@ -59,20 +63,21 @@ class Models:
                 return view
         raise missing(model_id)
 
-    async def folder(self, model_id: str) -> Path | None:
+    async def folder(self, caller: Caller, model_id: str) -> Path | None:
         """Where a finished job's or a base model lies; None when there is no such model."""
         async with self.database.read() as session:
-            job = await find_job(session, job_of(model_id))
+            job = await own_job_or_none(session, caller, job_of(model_id))
         if job is not None:
             return self.settings.folder(job.id).model if has_model(job) else None
         return await asyncio.to_thread(base_folder, self.settings, model_id)
 
-    async def delete(self, model_id: str) -> Deleted:
+    async def delete(self, caller: Caller, model_id: str) -> Deleted:
         """Delete a job's model and those of its stages. Raises Conflict while a job reads one."""
         if await asyncio.to_thread(base_folder, self.settings, model_id):
             raise Conflict("this is a base model, which is the operator's; it cannot be deleted")
         async with self.database.write() as session:
-            job = await lock_job(session, job_of(model_id))
+            found = await own_job_or_none(session, caller, job_of(model_id))
+            job = None if found is None else await lock_job(session, found.id)
             if job is None or not has_model(job):
                 raise missing(model_id)
             folder = self.settings.folder(job.id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from api.service.faults import NotFound
+from api.service.caller import Caller
+from api.service.owned import own_job
 from api.store.database import Database
 from api.store.events import events_after, stored_event
-from api.store.jobs import find_job
 from rlhf_service.events import StoredEvent
 from rlhf_service.report.collect import KINDS, JobReport, collect
 
@@ -21,14 +21,11 @@ class Reports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, job_id: str) -> JobReport:
+    async def get(self, caller: Caller, job_id: str) -> JobReport:
         """Of a running job: what is known so far."""
         events: list[StoredEvent] = []
         async with self._database.read() as session:
-            job = await find_job(session, job_id)
-            if job is None:
-                raise NotFound(f"there is no job {job_id!r}")
-            spec = job.spec
+            spec = (await own_job(session, caller, job_id)).spec
             while True:
                 after = events[-1].seq if events else 0
                 rows = await events_after(session, job_id, after, PART, KINDS)
@@ -37,9 +34,9 @@ class Reports:
                     break
         return await asyncio.to_thread(collect, job_id, spec, events)
 
-    async def page(self, job_id: str) -> str:
+    async def page(self, caller: Caller, job_id: str) -> str:
         """The report as HTML."""
-        report = await self.get(job_id)
+        report = await self.get(caller, job_id)
 
         def draw() -> str:
             # Brings in matplotlib; paid for by the first who asks.

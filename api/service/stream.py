@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic
 
+from api.service.caller import Caller
+from api.service.owned import own_job_or_none
 from api.service.signals import Signals
 from api.settings import Settings
 from api.store.database import Database
 from api.store.events import events_after, first_seq, stored_event
-from api.store.jobs import find_job
 from rlhf_service.job import JobStatus
 
 BATCH = 500
@@ -38,12 +39,12 @@ class Streams:
         self.signals = signals
         self.settings = settings
 
-    async def follow(self, job_id: str, after: int) -> AsyncIterator[Frame]:
+    async def follow(self, caller: Caller, job_id: str, after: int) -> AsyncIterator[Frame]:
         """Every entry with seq > `after`, then what comes; ends with `end` or `reconnect`."""
         begun = spoke = monotonic()
         with self.signals.listen(job_id) as bell:
             async with self.database.read() as session:
-                job = await find_job(session, job_id)
+                job = await own_job_or_none(session, caller, job_id)
                 first, last = await first_seq(session, job_id), job.last_seq if job else 0
             if after > last or after < first - 1:
                 yield Frame("reset", json.dumps({"first": first, "last": last}))
@@ -51,7 +52,7 @@ class Streams:
             while True:
                 bell.clear()
                 async with self.database.read() as session:
-                    job = await find_job(session, job_id)
+                    job = await own_job_or_none(session, caller, job_id)
                     rows = await events_after(session, job_id, after, BATCH)
                 for row in rows:
                     yield Frame(row.type, stored_event(row).model_dump_json(), row.seq)

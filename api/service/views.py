@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.schemas import AttemptView, JobLinks, JobView, KeyView, Progress
+from api.schemas import AttemptView, JobLinks, JobView, Progress
+from api.schemas.keys import KeyView
+from api.service.caller import including
 from api.store.tables import AttemptRow, JobRow, KeyRow
 from rlhf_service.job import JobStatus, StopReason
 from rlhf_service.spec import JobSpec
@@ -70,8 +72,11 @@ def key_view(key: KeyRow) -> KeyView:
     return KeyView(
         id=key.id,
         name=key.name,
+        tenant=key.tenant,
         prefix=key.prefix,
-        scopes=key.scopes.split(),
+        scopes=including(key.scopes.split()),
         created_at=key.created_at,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
         revoked_at=key.revoked_at,
     )

@@ -8,23 +8,29 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.store.tables import FileRow
 
 
-async def find_file(session: AsyncSession, file_id: str, *, lock: bool = False) -> FileRow | None:
-    """The file; with `lock`, nobody deletes it until the transaction ends."""
-    query = select(FileRow).where(FileRow.id == file_id)
+async def find_file(
+    session: AsyncSession, tenant: str, file_id: str, *, lock: bool = False
+) -> FileRow | None:
+    """The tenant's file; with `lock`, nobody deletes it until the transaction ends."""
+    query = select(FileRow).where(FileRow.id == file_id, FileRow.tenant == tenant)
     return await session.scalar(query.with_for_update() if lock else query)
 
 
 async def page_files(
     session: AsyncSession,
+    tenant: str,
     *,
     after: int | None,
     limit: int,
     newest_first: bool,
     purpose: str | None,
 ) -> list[FileRow]:
-    """Up to `limit` files behind file number `after`, in the order of their upload or against it."""
+    """A tenant's: up to `limit` files behind file number `after`, in the order of their upload or
+    against it.
+    """
     number = FileRow.number
-    query = select(FileRow).order_by(number.desc() if newest_first else number).limit(limit)
+    query = select(FileRow).where(FileRow.tenant == tenant)
+    query = query.order_by(number.desc() if newest_first else number).limit(limit)
     if after is not None:
         query = query.where(number < after if newest_first else number > after)
     if purpose is not None:

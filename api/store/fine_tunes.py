@@ -21,23 +21,26 @@ def tuned() -> Select[JobRow, FineTuneRow]:
     return select(JobRow, FineTuneRow).join(FineTuneRow, FineTuneRow.job_id == JobRow.id)
 
 
-async def find_fine_tune(session: AsyncSession, job_id: str) -> Tuned | None:
-    """The job with its request."""
-    row = (await session.execute(tuned().where(JobRow.id == job_id))).first()
+async def find_fine_tune(session: AsyncSession, tenant: str, job_id: str) -> Tuned | None:
+    """The tenant's job with its request."""
+    query = tuned().where(JobRow.id == job_id, JobRow.tenant == tenant)
+    row = (await session.execute(query)).first()
     return None if row is None else (row[0], row[1])
 
 
 async def page_fine_tunes(
     session: AsyncSession,
+    tenant: str,
     *,
     before: int | None,
     limit: int,
     metadata: Mapping[str, str] | None,
 ) -> list[Tuned]:
-    """Newest first: up to `limit` accepted before job number `before`. Metadata None: those that
-    have none.
+    """A tenant's, newest first: up to `limit` accepted before job number `before`. Metadata None:
+    those that have none.
     """
-    query = tuned().order_by(JobRow.number.desc()).limit(limit)
+    query = tuned().where(JobRow.tenant == tenant)
+    query = query.order_by(JobRow.number.desc()).limit(limit)
     if before is not None:
         query = query.where(JobRow.number < before)
     label = LabelRow.job_id == JobRow.id
@@ -51,7 +54,7 @@ async def page_fine_tunes(
 async def find_twin(
     session: AsyncSession, key_id: str, body_sha256: str, since: datetime
 ) -> str | None:
-    """The newest job that the same API key asked for with the same body."""
+    """The newest job that the same caller asked for with the same body."""
     query = select(JobRow.id).join(FineTuneRow, FineTuneRow.job_id == JobRow.id)
     mine = FineTuneRow.key_id == key_id, FineTuneRow.body_sha256 == body_sha256
     query = query.where(*mine, JobRow.created_at >= since)
@@ -75,12 +78,13 @@ async def events_before(
 
 
 async def page_models(
-    session: AsyncSession, *, before: int | None, limit: int
+    session: AsyncSession, tenant: str, *, before: int | None, limit: int
 ) -> list[tuple[JobRow, FineTuneRow | None]]:
-    """Jobs that succeeded and whose model was not deleted, newest first."""
+    """A tenant's jobs that succeeded and whose model was not deleted, newest first."""
     query = (
         select(JobRow, FineTuneRow)
         .join(FineTuneRow, FineTuneRow.job_id == JobRow.id, isouter=True)
+        .where(JobRow.tenant == tenant)
         .where(JobRow.status == JobStatus.SUCCEEDED, JobRow.model_deleted_at.is_(None))
         .order_by(JobRow.number.desc())
         .limit(limit)

@@ -13,7 +13,7 @@ from rlhf_service.job import HOLDING, JobStatus
 
 
 async def find_job(session: AsyncSession, job_id: str) -> JobRow | None:
-    """The job, as last committed."""
+    """The job, as last committed, whoever's it is."""
     return await session.scalar(select(JobRow).where(JobRow.id == job_id))
 
 
@@ -25,6 +25,7 @@ async def lock_job(session: AsyncSession, job_id: str) -> JobRow | None:
 
 async def page_jobs(
     session: AsyncSession,
+    tenant: str,
     *,
     before: int | None,
     limit: int,
@@ -32,11 +33,12 @@ async def page_jobs(
     labels: Mapping[str, str],
     search: str = "",
 ) -> list[JobRow]:
-    """Newest first: up to `limit` jobs accepted before job number `before`.
+    """A tenant's, newest first: up to `limit` jobs accepted before job number `before`.
 
     `search` is a part of the name, or the beginning of the id.
     """
-    query = select(JobRow).order_by(JobRow.number.desc()).limit(limit)
+    query = select(JobRow).where(JobRow.tenant == tenant)
+    query = query.order_by(JobRow.number.desc()).limit(limit)
     if before is not None:
         query = query.where(JobRow.number < before)
     if statuses:

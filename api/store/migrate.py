@@ -15,12 +15,12 @@ from api.settings import Settings
 from api.store.database import Database
 
 
-async def migrate(database: Database) -> None:
+async def migrate(database: Database, revision: str = "head") -> None:
     """Run what has not run yet. Replicas starting together take turns."""
     async with database.write() as session:
         await database.serialize_queue(session)
         connection = await session.connection()
-        await connection.run_sync(_upgrade)
+        await connection.run_sync(_upgrade, revision)
 
 
 async def is_current(database: Database) -> bool:
@@ -37,10 +37,10 @@ def _config() -> Config:
     return config
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -29,6 +29,8 @@ class JobRow(Base):
     __tablename__ = "jobs"
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(Words(40), unique=True)
+    tenant: Mapped[str] = mapped_column(Words(40), index=True)
+    """Whose it is. Nobody else sees it."""
     name: Mapped[str] = mapped_column(Words(64))
     spec: Mapped[dict[str, Any]]
     cpus: Mapped[float]
@@ -119,10 +121,11 @@ class EventRow(Base):
 
 
 class IdempotencyRow(Base):
-    """A request that must have one effect."""
+    """A request of a tenant that must have one effect."""
 
     __tablename__ = "idempotency_keys"
 
+    tenant: Mapped[str] = mapped_column(Words(40), primary_key=True)
     key: Mapped[str] = mapped_column(Words(255), primary_key=True)
     body_sha256: Mapped[str] = mapped_column(Words(64))
     job_id: Mapped[str] = mapped_column(Words(40))
@@ -135,6 +138,7 @@ class KeyRow(Base):
     __tablename__ = "api_keys"
 
     id: Mapped[str] = mapped_column(Words(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Words(40), index=True)
     name: Mapped[str] = mapped_column(Words(64))
     prefix: Mapped[str] = mapped_column(Words(16))
     """First characters, for people to tell keys apart."""
@@ -142,6 +146,10 @@ class KeyRow(Base):
     scopes: Mapped[str] = mapped_column(Words(64), default="admin")
     """Space-separated: read, write, admin."""
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    """From then on it opens nothing."""
+    last_used_at: Mapped[datetime | None]
+    """To the minute."""
     revoked_at: Mapped[datetime | None]
 
 
@@ -152,6 +160,7 @@ class FileRow(Base):
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(Words(40), unique=True)
+    tenant: Mapped[str] = mapped_column(Words(40), index=True)
     filename: Mapped[str] = mapped_column(Words(255))
     purpose: Mapped[str] = mapped_column(Words(32), index=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
@@ -161,7 +170,7 @@ class FileRow(Base):
 
 
 class FineTuneRow(Base):
-    """What a job was asked for as an OpenAI fine-tuning job."""
+    """What a job was asked for as an OpenAI fine-tuning job. Its tenant is the job's."""
 
     __tablename__ = "fine_tunes"
     __table_args__ = (Index("ix_fine_tunes_body", "body_sha256"),)
@@ -175,6 +184,6 @@ class FineTuneRow(Base):
     method: Mapped[dict[str, Any]]
     """The method with its hyperparameters, none of them `auto` any more."""
     key_id: Mapped[str] = mapped_column(Words(40))
-    """The API key that asked."""
+    """The caller who asked."""
     body_sha256: Mapped[str] = mapped_column(Words(64))
     """Of the request, by which one sent again is known."""

@@ -106,10 +106,10 @@ async def test_large_bodies_are_refused_declared_or_not(world: World) -> None:
 async def test_a_fault_of_ours_is_told_without_its_inside(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(job_id: str) -> None:
+    async def broken() -> None:
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr(type(world.services.jobs), "get", lambda self, job_id: broken(job_id))
+    monkeypatch.setattr(type(world.services.jobs), "get", lambda self, caller, job_id: broken())
     answer = await world.client.get("/v1/jobs/any")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
