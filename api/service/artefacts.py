@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from api.schemas.artefacts import ArtefactView
 from api.schemas.base import Page
+from api.service.caller import Caller
 from api.service.faults import BadParameter, NotFound
 from api.service.jobs import Jobs
 from api.settings import Settings
@@ -54,35 +55,35 @@ class Artefacts:
         self.settings = settings
 
     async def page(
-        self, job_id: str, under: str, after: str | None, limit: int
+        self, caller: Caller, job_id: str, under: str, after: str | None, limit: int
     ) -> Page[ArtefactView]:
         """By path. `under` is a file or folder of the job."""
-        found = await self.every(job_id, under)
+        found = await self.every(caller, job_id, under)
         if after is not None:
             found = [artefact for artefact in found if artefact.path > after]
         views = [view(job_id, artefact) for artefact in found[: limit + 1]]
         return Page[ArtefactView].of(views, limit, lambda item: item.path)
 
-    async def every(self, job_id: str, under: str = "") -> list[Artefact]:
+    async def every(self, caller: Caller, job_id: str, under: str = "") -> list[Artefact]:
         """Every file, by path. Raises NotFound or BadParameter."""
-        root = await self._root(job_id)
+        root = await self._root(caller, job_id)
         parts = checked_parts(under, "path") if under else ()
         found = await asyncio.to_thread(lambda: sorted(walk(root, parts), key=lambda a: a.path))
         if under and not found:
             raise NotFound(f"job {job_id} has no file {under!r}", "path")
         return found
 
-    async def file(self, job_id: str, path: str) -> Path:
+    async def file(self, caller: Caller, job_id: str, path: str) -> Path:
         """Where one file lies. Raises NotFound, also for what is not shown."""
-        root = await self._root(job_id)
+        root = await self._root(caller, job_id)
         parts = checked_parts(path, "path")
         found = await asyncio.to_thread(inside, root, parts)
         if found is None:
             raise NotFound(f"job {job_id} has no file {path!r}", "path")
         return found
 
-    async def _root(self, job_id: str) -> Path:
-        await self.jobs.get(job_id)
+    async def _root(self, caller: Caller, job_id: str) -> Path:
+        await self.jobs.get(caller, job_id)
         return self.settings.folder(job_id).root
 
 

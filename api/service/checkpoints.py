@@ -7,11 +7,12 @@ import asyncio
 from api.openai.views import figures
 from api.schemas.artefacts import CheckpointView
 from api.schemas.base import Page
-from api.service.faults import BadParameter, NotFound
+from api.service.caller import Caller
+from api.service.faults import BadParameter
+from api.service.owned import own_job
 from api.settings import Settings
 from api.store.database import Database
 from api.store.fine_tunes import newest_reports
-from api.store.jobs import find_job
 from api.store.tables import FineTuneRow, JobRow
 from rlhf_service.manifest import Listed, list_checkpoints
 from rlhf_service.reports import StepReport
@@ -24,12 +25,12 @@ class Checkpoints:
         self.database = database
         self.settings = settings
 
-    async def page(self, job_id: str, after: str | None, limit: int) -> Page[CheckpointView]:
+    async def page(
+        self, caller: Caller, job_id: str, after: str | None, limit: int
+    ) -> Page[CheckpointView]:
         """Newest first. Those that were deleted to make room are not among them."""
         async with self.database.read() as session:
-            job = await find_job(session, job_id)
-            if job is None:
-                raise NotFound(f"there is no job {job_id!r}")
+            job = await own_job(session, caller, job_id)
             tune = await session.get(FineTuneRow, job_id)
             reports = await newest_reports(session, job_id)
         root = self.settings.folder(job_id).checkpoints
