@@ -1,46 +1,42 @@
-"""Where the service is: flags' environment variables, else what a running `rlhf serve` left."""
+"""A client of the service that commands talk to."""
 
 from __future__ import annotations
-
-import json
-import os
-from pathlib import Path
 
 import typer
 
 from rlhf_service.client import Client
+from rlhf_service.client.address import NOWHERE
+from rlhf_service.client.retry import Retry
 from rlhf_service.errors import RlhfError
 
-CONNECTION = Path(".rlhf") / "connection.json"
+HURRY = Retry(tries=1)
+"""While the shell waits for a completion."""
 
 
 def connect() -> Client:
     """A client. Exits with a message when there is nothing to connect to."""
-    known = left_by_serve()
-    url = (os.environ.get("RLHF_URL") or known.get("url") or "").strip()
-    api_key = (os.environ.get("RLHF_API_KEY") or known.get("api_key") or "").strip()
-    if not url or not api_key:
-        typer.echo(
-            "error: no service to talk to: set RLHF_URL and RLHF_API_KEY, "
-            "or run `rlhf serve` in this folder",
-            err=True,
-        )
-        raise typer.Exit(2)
-    if not (api_key.isascii() and api_key.isprintable()):
-        raise RlhfError("the API key has characters that no key has; copy it again")
-    return Client(url, api_key)
-
-
-def left_by_serve() -> dict[str, str]:
-    """URL and key of the service that runs in this folder; empty without one. Raises RlhfError."""
-    if not CONNECTION.exists():
-        return {}
     try:
-        found = json.loads(CONNECTION.read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise RlhfError(f"{CONNECTION} cannot be read: {fault.strerror}") from None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RlhfError(f"{CONNECTION} is damaged; start `rlhf serve` again, which writes it anew")
-    return found
+        return Client()
+    except RlhfError as fault:
+        if str(fault) != NOWHERE:
+            raise
+        typer.echo(f"error: {fault}", err=True)
+        raise typer.Exit(2) from None
+
+
+def job_ids(incomplete: str) -> list[str]:
+    """Ids for the shell's completion; none when the service does not answer at once."""
+    try:
+        with Client(timeout=2.0, retry=HURRY) as client:
+            return [job.id for job in client.jobs.list(limit=50) if job.id.startswith(incomplete)]
+    except Exception:  # a shell that completes must not print faults
+        return []
+
+
+def model_ids(incomplete: str) -> list[str]:
+    """The same of models."""
+    try:
+        with Client(timeout=2.0, retry=HURRY) as client:
+            return [m.id for m in client.models.list(limit=50) if m.id.startswith(incomplete)]
+    except Exception:
+        return []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 import typer
 import yaml
@@ -33,14 +34,42 @@ def plain_errors(command: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def text_of(path: Path) -> str:
+    """Raises RlhfError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise RlhfError(f"{path} cannot be read: {fault.strerror}") from None
+    except UnicodeDecodeError as fault:
+        raise RlhfError(f"{path} is neither YAML nor JSON: {fault}") from None
+
+
 def read_spec(path: Path) -> dict[str, Any]:
     """The file's mapping. JSON is YAML too. Raises RlhfError."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise RlhfError(f"{path} cannot be read: {fault.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        found = yaml.safe_load(text_of(path))
+    except yaml.YAMLError as fault:
         raise RlhfError(f"{path} is neither YAML nor JSON: {fault}") from None
     if not isinstance(found, dict):
         raise RlhfError(f"{path} must hold a mapping of JobSpec fields, not {type(found).__name__}")
     return found
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[BinaryIO]:
+    """The file, opened. Raises RlhfError."""
+    try:
+        file = path.open("rb")
+    except OSError as fault:
+        raise RlhfError(f"{path} cannot be read: {fault.strerror}") from None
+    with file:
+        yield file
+
+
+def written(path: Path, content: bytes) -> Path:
+    """`path`, once it holds `content`. Raises RlhfError."""
+    try:
+        path.write_bytes(content)
+    except OSError as fault:
+        raise RlhfError(f"{path} cannot be written: {fault.strerror}") from None
+    return path

@@ -27,12 +27,13 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RLHF_URL", raising=False)
     monkeypatch.delenv("RLHF_API_KEY", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 def test_without_a_service_it_says_what_to_do():
     ran = runner.invoke(app, ["jobs"])
     assert ran.exit_code == 2
-    assert "set RLHF_URL and RLHF_API_KEY, or run `rlhf serve`" in ran.output
+    assert "set RLHF_URL and RLHF_API_KEY, sign in with `rlhf login URL`" in ran.output
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rlhf_service import client as client_module
 from rlhf_service.cli.app import app
-from rlhf_service.cli.connection import CONNECTION
 from rlhf_service.cli.recipe import judge
 from rlhf_service.cli.watch import Watcher
+from rlhf_service.client.address import SERVED
+from rlhf_service.client.retry import Retry
 from rlhf_service.events import (
     EvaluationCompleted,
     Event,
@@ -42,12 +42,13 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RLHF_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("RLHF_API_KEY", "key")
-    monkeypatch.setattr(client_module, "RETRY_SECONDS", ())
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(Retry, "pause", lambda *_: 0.0)
 
 
 def leave(text: str) -> None:
-    CONNECTION.parent.mkdir()
-    CONNECTION.write_text(text)
+    SERVED.parent.mkdir()
+    SERVED.write_text(text)
 
 
 def without_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +71,7 @@ def test_a_connection_file_of_someone_else_is_one_line(monkeypatch):
     real = Path.read_text
 
     def refuse(path: Path, *args: object, **options: object) -> str:
-        if path == CONNECTION:
+        if path == SERVED:
             raise PermissionError(13, "Permission denied")
         return real(path, *args, **options)
 

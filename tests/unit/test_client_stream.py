@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import httpx
 import pytest
 
-from rlhf_service import client as module
-from rlhf_service.client import ApiError, Client
+from rlhf_service.client import ApiError
+from rlhf_service.client.frames import STREAM_FAILURES, Frames
 from rlhf_service.events import Log
+from tests.unit.clients import Asked, Either
 
-Reply = httpx.Response | Exception
 
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch):
-    monkeypatch.setattr(module, "RETRY_SECONDS", (0.0,))
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def either(request) -> Either:
+    return Either(request.param)
 
 
 def frame(seq: int) -> str:
@@ -43,7 +41,7 @@ def says(*frames: str) -> httpx.Response:
     return httpx.Response(200, text="".join(frames))
 
 
-class Broken(httpx.SyncByteStream):
+class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
     """Some bytes, then a connection that is gone."""
 
     def __init__(self, *frames: str) -> None:
@@ -54,33 +52,25 @@ class Broken(httpx.SyncByteStream):
             yield text.encode()
         raise httpx.ReadError("connection reset by peer")
 
-
-def client_of(replies: list[Callable[[], Reply]]) -> tuple[Client, list[str]]:
-    """A client whose n-th request gets the n-th reply, and the cursors it asked with."""
-    cursors: list[str] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        cursors.append(request.headers["last-event-id"])
-        reply = replies[min(len(cursors), len(replies)) - 1]()
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-    client = Client("http://service", "key")
-    client._http = httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer))
-    return client, cursors
+    async def __aiter__(self):
+        for part in iter(self):
+            yield part
 
 
-def heard(client: Client, after: int = 0) -> list[int]:
+def heard(either: Either, asked: Asked, after: int = 0) -> list[int]:
     found = []
-    for stored in client.jobs.stream("job-1", after):
+    for stored in either.do(asked, lambda client: client.jobs.stream("job-1", after)):
         assert isinstance(stored.event, Log) and stored.event.message == str(stored.seq)
         found.append(stored.seq)
     return found
 
 
-def test_every_kind_of_break_is_mended_without_gap_or_repeat():
-    client, cursors = client_of(
+def cursors(asked: Asked) -> list[str]:
+    return [request.headers["last-event-id"] for request in asked.requests]
+
+
+def test_every_kind_of_break_is_mended_without_gap_or_repeat(either):
+    asked = Asked(
         [
             lambda: says(frame(1), BEAT, frame(2)),  # ended without `end`
             lambda: httpx.ConnectError("refused"),
@@ -92,29 +82,36 @@ def test_every_kind_of_break_is_mended_without_gap_or_repeat():
             lambda: says(frame(5), END),
         ]
     )
-    assert heard(client) == [1, 2, 3, 4, 5]
-    assert cursors == ["0", "2", "2", "2", "2", "3", "4", "4"]
+    assert heard(either, asked) == [1, 2, 3, 4, 5]
+    assert cursors(asked) == ["0", "2", "2", "2", "2", "3", "4", "4"]
 
 
-def test_after_a_reset_the_log_is_told_from_its_beginning_on_the_same_connection():
-    client, cursors = client_of([lambda: says(RESET, frame(1), frame(2), END)])
-    assert heard(client, after=70) == [1, 2]
-    assert cursors == ["70"]
+def test_after_a_reset_the_log_is_told_from_its_beginning_on_the_same_connection(either):
+    asked = Asked([lambda: says(RESET, frame(1), frame(2), END)])
+    assert heard(either, asked, after=70) == [1, 2]
+    assert cursors(asked) == ["70"]
 
 
 @pytest.mark.parametrize(
     "reply", [lambda: httpx.ConnectError("refused"), lambda: says(), lambda: says(BEAT)]
 )
-def test_a_stream_that_never_says_anything_is_given_up(reply):
-    client, cursors = client_of([reply])
+def test_a_stream_that_never_says_anything_is_given_up(either, reply):
+    asked = Asked([reply])
     with pytest.raises(ApiError, match="job-1 broke"):
-        heard(client)
-    assert len(cursors) == module.STREAM_FAILURES + 1
+        heard(either, asked)
+    assert len(cursors(asked)) == STREAM_FAILURES + 1
 
 
-def test_a_refusal_is_told_at_once():
-    client, cursors = client_of([lambda: httpx.Response(404, json={"detail": "there is no job"})])
+def test_a_refusal_is_told_at_once(either):
+    asked = Asked([lambda: httpx.Response(404, json={"detail": "there is no job"})])
     with pytest.raises(ApiError, match="there is no job") as refused:
-        heard(client)
+        heard(either, asked)
     assert refused.value.status == 404
-    assert len(cursors) == 1
+    assert len(cursors(asked)) == 1
+
+
+def test_a_frame_may_have_several_lines_of_data():
+    frames = Frames()
+    lines = ["id: 1", "event: x", "data: a", "data:  b", ": beat", ""]
+    found = [frame for line in lines if (frame := frames.take(line))]
+    assert [(frame.event, frame.data) for frame in found] == [("x", "a\n b")]

@@ -1,0 +1,1 @@
+"""`rlhf doctor`: what is wrong with an installation, and what to do."""

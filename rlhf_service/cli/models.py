@@ -1,0 +1,100 @@
+"""Commands on models and uploaded files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlhf_service.cli.connection import connect, model_ids
+from rlhf_service.cli.plain import plain_errors, readable, written
+from rlhf_service.cli.tables import AsJson, print_record, show, size
+
+models_app = typer.Typer()
+files_app = typer.Typer(no_args_is_help=True, help="Files that jobs may read.")
+models_app.add_typer(files_app, name="files")
+
+ModelId = Annotated[
+    str, typer.Argument(help="Id in `rlhf models`.", metavar="MODEL", autocompletion=model_ids)
+]
+FileId = Annotated[str, typer.Argument(help="Id in `rlhf files list`.", metavar="FILE")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@models_app.command()
+@plain_errors
+def models(as_json: AsJson = False) -> None:
+    """List the models of finished jobs, and the base models."""
+    with connect() as client:
+        found = client.models.list()
+    columns = {
+        "model": lambda model: model.id,
+        "name": lambda model: model.name,
+        "path": lambda model: model.path,
+    }
+    show(found, columns, as_json, "no model yet: a job leaves one when it succeeds")
+
+
+@models_app.command()
+@plain_errors
+def model(model: ModelId) -> None:
+    """Show one model as JSON."""
+    with connect() as client:
+        print_record(client.models.get(model))
+
+
+@models_app.command()
+@plain_errors
+def delete_model(model: ModelId, yes: Yes = False) -> None:
+    """Delete a job's model and those of its stages."""
+    with connect() as client:
+        client.models.get(model)
+        if not yes:
+            typer.confirm(f"Delete the weights of {model} for good?", abort=True)
+        typer.echo(f"{client.models.delete(model).id} deleted")
+
+
+@files_app.command("list")
+@plain_errors
+def list_files(as_json: AsJson = False) -> None:
+    """List uploaded files, newest first."""
+    with connect() as client:
+        found = client.files.list()
+    columns = {
+        "file": lambda file: file.id,
+        "name": lambda file: file.filename,
+        "size": lambda file: size(file.bytes),
+        "uploaded": lambda file: datetime.fromtimestamp(file.created_at, UTC).isoformat(" "),
+        "path": lambda file: file.path,
+    }
+    show(found, columns, as_json, "no file; `rlhf files upload FILE` brings one")
+
+
+@files_app.command("upload")
+@plain_errors
+def upload(path: Annotated[Path, typer.Argument(help="JSON Lines file.")]) -> None:
+    """Upload a file; a job may name the path that is printed."""
+    with connect() as client, readable(path) as file:
+        found = client.files.upload(file, path.name)
+    typer.echo(f"{found.id} {found.path}")
+
+
+@files_app.command("get")
+@plain_errors
+def get_file(
+    file: FileId, out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None
+) -> None:
+    """Fetch an uploaded file."""
+    with connect() as client:
+        found = client.files.get(file)
+        typer.echo(written(out or Path(Path(found.filename).name), client.files.content(file)))
+
+
+@files_app.command("delete")
+@plain_errors
+def delete_file(file: FileId) -> None:
+    """Delete an uploaded file. Refused while a job that has not ended reads it."""
+    with connect() as client:
+        typer.echo(f"{client.files.delete(file).id} deleted")

@@ -1,0 +1,1 @@
+"""Every request of the API, one file for each noun."""

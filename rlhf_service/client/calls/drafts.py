@@ -1,0 +1,39 @@
+"""Jobs that are still to be submitted: `/v1/specs`, `/v1/recipes`, graders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlhf_service.client.call import Call, every, one, part, plain
+from rlhf_service.client.records import CheckedSpec, PreparedRecipe, Recipe
+
+GRADERS = "/v1/fine_tuning/alpha/graders"
+
+
+def check(text: str) -> Call[CheckedSpec]:
+    """Check a job, JSON or YAML, as a submission would. Nothing is submitted."""
+    return Call("POST", "/v1/specs/check", one(CheckedSpec), json={"text": text})
+
+
+def recipes() -> Call[list[Recipe]]:
+    """Complete jobs on data that comes with the service."""
+    return Call("GET", "/v1/recipes", every(Recipe))
+
+
+def prepare(name: str, seed: int = 0) -> Call[PreparedRecipe]:
+    """Write a recipe's data into the service's storage; answers with its job."""
+    path = f"/v1/recipes/{part(name)}/prepare"
+    return Call("POST", path, one(PreparedRecipe), json={"seed": seed})
+
+
+def validate_grader(grader: dict[str, Any]) -> Call[dict[str, Any]]:
+    """Whether a job would take this grader."""
+    return Call("POST", f"{GRADERS}/validate", plain, json={"grader": grader})
+
+
+def run_grader(
+    grader: dict[str, Any], response: str, item: dict[str, Any] | None = None
+) -> Call[dict[str, Any]]:
+    """Score one response; `item` is the data row."""
+    body = {"grader": grader, "model_sample": response, "item": item or {}}
+    return Call("POST", f"{GRADERS}/run", plain, json=body)

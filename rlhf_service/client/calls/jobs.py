@@ -1,0 +1,103 @@
+"""`/v1/jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rlhf_service.client.call import Call, every, once, one, part, plain, text
+from rlhf_service.client.paging import Page, page
+from rlhf_service.client.records import Job, Log, SampleSet, StepPoint
+from rlhf_service.events import StoredEvent
+from rlhf_service.job import JobStatus
+from rlhf_service.spec import JobSpec
+
+Spec = JobSpec | dict[str, Any]
+
+
+def at(job_id: str, more: str = "") -> str:
+    return f"/v1/jobs/{part(job_id)}{more}"
+
+
+def as_json(spec: Spec) -> dict[str, Any]:
+    return spec.model_dump(mode="json") if isinstance(spec, JobSpec) else spec
+
+
+def create(spec: Spec, idempotency_key: str | None = None) -> Call[Job]:
+    """Submit a job. Sent again after a lost answer it makes no second one; a key of your own makes
+    that hold between runs of your program too.
+    """
+    body, headers = as_json(spec), once(idempotency_key)
+    return Call("POST", "/v1/jobs", one(Job), json=body, headers=headers)
+
+
+def get(job_id: str) -> Call[Job]:
+    """One job."""
+    return Call("GET", at(job_id), one(Job))
+
+
+def listed(
+    *,
+    limit: int = 20,
+    after: str | None = None,
+    status: JobStatus | Sequence[JobStatus] | None = None,
+    labels: dict[str, str] | None = None,
+    search: str | None = None,
+) -> Call[Page[Job]]:
+    """A part of the jobs, newest first."""
+    wanted = [status] if isinstance(status, JobStatus) else list(status or ())
+    query = {
+        "limit": limit,
+        "after": after,
+        "status": [one_of.value for one_of in wanted] or None,
+        "label": [f"{key}={value}" for key, value in (labels or {}).items()] or None,
+        "search": search,
+    }
+    return Call("GET", "/v1/jobs", page(Job), query=query)
+
+
+def cancel(job_id: str) -> Call[Job]:
+    """Stop it for good; its checkpoints stay."""
+    return Call("POST", at(job_id, "/cancel"), one(Job))
+
+
+def pause(job_id: str) -> Call[Job]:
+    """Checkpoint and let go of the cluster."""
+    return Call("POST", at(job_id, "/pause"), one(Job))
+
+
+def resume(job_id: str) -> Call[Job]:
+    """Queue a paused job; it goes on from its checkpoint."""
+    return Call("POST", at(job_id, "/resume"), one(Job))
+
+
+def events(job_id: str, after: int = 0, limit: int = 100) -> Call[Page[StoredEvent]]:
+    """A part of the log behind `after`, in order."""
+    query = {"after": after, "limit": limit}
+    return Call("GET", at(job_id, "/events"), page(StoredEvent), query=query)
+
+
+def metrics(job_id: str, stage: str | None = None) -> Call[list[StepPoint]]:
+    """The newest report of every step, in order."""
+    return Call("GET", at(job_id, "/metrics"), every(StepPoint), query={"stage": stage})
+
+
+def samples(job_id: str, after: int = 0, limit: int = 100) -> Call[Page[SampleSet]]:
+    """A part of the responses shown during the job, in order."""
+    query = {"after": after, "limit": limit}
+    return Call("GET", at(job_id, "/samples"), page(SampleSet), query=query)
+
+
+def log(job_id: str, attempt: int | None = None) -> Call[Log]:
+    """What an attempt's driver printed; the newest's when none is named."""
+    return Call("GET", at(job_id, "/logs"), one(Log), query={"attempt": attempt})
+
+
+def report(job_id: str) -> Call[dict[str, Any]]:
+    """What each stage did and changed; of a running job, so far."""
+    return Call("GET", at(job_id, "/report.json"), plain)
+
+
+def report_page(job_id: str) -> Call[str]:
+    """The same as one self-contained HTML page."""
+    return Call("GET", at(job_id, "/report.html"), text)

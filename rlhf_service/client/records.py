@@ -1,0 +1,191 @@
+"""What the service answers with. Fields that this client does not know are kept, not refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from rlhf_service.client.address import Address
+from rlhf_service.events import Sample
+from rlhf_service.job import JobStatus, StopReason
+from rlhf_service.reports import StepReport
+
+if TYPE_CHECKING:
+    from rlhf_service.client.live.view import LiveView
+
+
+class Record(BaseModel):
+    """An answer of the service."""
+
+    model_config = ConfigDict(
+        extra="allow", frozen=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
+
+
+class JobProgress(Record):
+    """How far the current stage is."""
+
+    stage: str | None
+    step: int
+    steps: int
+    eta_seconds: float | None
+    """Until this stage ends; None when unknown."""
+    metrics: dict[str, Any] | None
+    """The newest step's report."""
+
+
+class Job(Record):
+    """A job as the service sees it."""
+
+    id: str
+    name: str
+    status: JobStatus
+    reason: StopReason | None
+    message: str
+    """What it waits for, or what went wrong, in words."""
+    progress: JobProgress
+    created_at: str
+    finished_at: str | None
+    result: dict[str, Any] | None
+    """The completion record of a job that succeeded."""
+    labels: dict[str, str] = {}
+
+    _home: Address | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any) -> None:
+        self._home = context if isinstance(context, Address) else None
+
+    def watch(self) -> LiveView:
+        """A live view: as the last line of a notebook's cell it shows itself and stays up to date;
+        `.wait()` holds until the job ends.
+        """
+        # Not at the top: few programs show anything.
+        from rlhf_service.client.live.view import LiveView
+
+        if self._home is None:
+            raise ValueError("this job did not come from a client; ask client.jobs.get(id) for it")
+        return LiveView(self._home, self.id)
+
+    def _repr_html_(self) -> str:
+        from rlhf_service.client.live.html import job_card
+
+        return job_card(self)
+
+
+class StepPoint(Record):
+    """The newest report of one step."""
+
+    stage: str
+    step: int
+    steps: int
+    replayed: bool
+    report: StepReport
+
+
+class SampleSet(Record):
+    """Responses drawn at one step, for people to read."""
+
+    seq: int
+    stage: str
+    step: int
+    kind: str
+    """`samples`, or `evaluation`."""
+    mean: float | None
+    samples: tuple[Sample, ...]
+
+
+class Log(Record):
+    """What the driver of one attempt printed."""
+
+    attempt: int
+    text: str
+
+
+class Model(Record):
+    """A finished job's model, or a base model of the operator's."""
+
+    id: str
+    name: str = ""
+    path: str = ""
+    """Folder on the service's storage."""
+    owned_by: str = ""
+
+
+class FileRecord(Record):
+    """An uploaded file."""
+
+    id: str
+    filename: str
+    bytes: int
+    created_at: int
+    """Unix seconds."""
+    path: str = ""
+    """As a job's spec names it."""
+
+
+class Key(Record):
+    """An API key without its secret."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: list[str]
+    created_at: str
+    revoked_at: str | None
+
+
+class NewKey(Key):
+    """An API key with its secret, which is told this once."""
+
+    secret: str
+
+
+class Deleted(Record):
+    """What is gone."""
+
+    id: str
+    deleted: bool = True
+
+
+class FieldFault(Record):
+    """What is wrong with one field, and what to do."""
+
+    field: str | None
+    message: str
+    line: int | None
+    """Of the text, from 1."""
+
+
+class CheckedSpec(Record):
+    """What a text says as a job."""
+
+    spec: dict[str, Any] | None
+    """With every default filled in; None when there are faults."""
+    faults: list[FieldFault]
+    note: str
+    """What could not be checked."""
+
+
+class Recipe(Record):
+    """A complete job on real data."""
+
+    name: str
+    title: str
+
+
+class PreparedRecipe(Recipe):
+    """A recipe whose data is written."""
+
+    seed: int
+    spec: dict[str, Any]
+    text: str
+    """The same job as short YAML."""
+
+
+class Readiness(Record):
+    """Whether the service can do its work."""
+
+    ready: bool
+    checks: dict[str, str]
+    """`ok`, or what is wrong."""
