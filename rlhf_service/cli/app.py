@@ -32,8 +32,10 @@ for part, panel in (
     (doctor_app, "This machine"),
     (local, "This machine"),
 ):
-    for entry in (*part.registered_commands, *part.registered_groups):
-        entry.rich_help_panel = panel
+    for command in part.registered_commands:
+        command.rich_help_panel = panel
+    for group in part.registered_groups:
+        group.rich_help_panel = panel
     app.add_typer(part)
 
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

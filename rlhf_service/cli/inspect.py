@@ -14,8 +14,9 @@ from rich.table import Table
 from rlhf_service.cli.connection import connect
 from rlhf_service.cli.jobs import JobId
 from rlhf_service.cli.plain import plain_errors, written
-from rlhf_service.cli.tables import AsJson, print_json, show
+from rlhf_service.cli.tables import AsJson, print_json, show, size
 from rlhf_service.cli.watch import figures
+from rlhf_service.client.calls import jobs as calls
 
 inspect_app = typer.Typer()
 
@@ -81,6 +82,57 @@ def samples(
         score = f"{sample.score:+.3f}{parts}"
         table.add_row(*(escape(text) for text in (sample.prompt, sample.response, score)))
     Console().print(table)
+
+
+@inspect_app.command()
+@plain_errors
+def checkpoints(job: JobId, as_json: AsJson = False) -> None:
+    """List a job's checkpoints, newest first, and whether they are whole."""
+    with connect() as client:
+        found = list(client.each(calls.checkpoints(job)))
+    columns = {
+        "checkpoint": lambda saved: saved.id,
+        "saved": lambda saved: saved.created_at,
+        "size": lambda saved: size(saved.bytes),
+        "state": lambda saved: "whole" if saved.valid else saved.fault,
+        "model": lambda saved: saved.model,
+    }
+    show(found, columns, as_json, "no checkpoint")
+
+
+@inspect_app.command()
+@plain_errors
+def artefacts(
+    job: JobId,
+    path: Annotated[str, typer.Argument(help="Only below this.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List a job's files."""
+    with connect() as client:
+        found = list(client.each(calls.artefacts(job, path)))
+    columns = {
+        "file": lambda file: file.path,
+        "size": lambda file: size(file.bytes),
+        "changed": lambda file: file.modified_at,
+    }
+    show(found, columns, as_json, "no file")
+
+
+@inspect_app.command()
+@plain_errors
+def download(
+    job: JobId,
+    path: Annotated[
+        str, typer.Argument(help="File or folder, as in `rlhf artefacts JOB`.")
+    ] = "model",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to put it in; the job's id when absent.")
+    ] = None,
+) -> None:
+    """Fetch a job's files, its model when nothing is named; goes on where a connection broke."""
+    with connect() as client:
+        for fetched in client.jobs.download_all(job, out or Path(job), path):
+            typer.echo(fetched)
 
 
 @inspect_app.command()

@@ -9,7 +9,6 @@ import typer
 from rlhf_service.cli.connection import connect
 from rlhf_service.cli.jobs import JobId
 from rlhf_service.cli.plain import plain_errors
-from rlhf_service.client.logs import LogReading
 
 logs_app = typer.Typer()
 
@@ -31,7 +30,7 @@ def logs(
     """Print what the job's driver printed."""
     with connect() as client:
         if not follow:
-            text = LogReading(tail).take(client.jobs.log(job, attempt))
+            text = client.jobs.log(job, attempt, tail=tail).text
             typer.echo(text, nl=not text.endswith("\n"))
             return
         for piece in client.jobs.follow_log(job, attempt, tail):

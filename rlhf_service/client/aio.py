@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from functools import wraps
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -16,6 +17,7 @@ from rlhf_service.client.address import Address, find_address
 from rlhf_service.client.call import Call, plain
 from rlhf_service.client.calls import drafts, files, jobs, keys, models
 from rlhf_service.client.calls.health import READYZ, read_readiness
+from rlhf_service.client.fetch import Fetch, below
 from rlhf_service.client.frames import STREAM_TIMEOUT, Following, delta, refuse_stream
 from rlhf_service.client.logs import LOG_SECONDS, LogReading
 from rlhf_service.client.paging import Page, next_part
@@ -98,12 +100,20 @@ class AsyncClient:
             for item in found:
                 yield item
 
-    async def lines(self, method: str, path: str, **options: Any) -> AsyncGenerator[str]:
-        """Lines of a stream as they come. Raises as `Client.lines` does."""
+    @asynccontextmanager
+    async def stream(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
+        """An answer to be read as it comes. Raises ApiError on a refusal; httpx.TransportError on a
+        break, or when the service says that it cannot answer just now.
+        """
         async with self._http.stream(method, path, timeout=STREAM_TIMEOUT, **options) as reply:
             if reply.status_code >= 400:
                 await reply.aread()
                 refuse_stream(reply)
+            yield reply
+
+    async def lines(self, method: str, path: str, **options: Any) -> AsyncGenerator[str]:
+        """Its lines."""
+        async with self.stream(method, path, **options) as reply:
             async for line in reply.aiter_lines():
                 yield line
 
@@ -145,6 +155,8 @@ class AsyncJobs(AsyncResource):
     metrics = awaits(jobs.metrics)
     samples = awaits(jobs.samples)
     log = awaits(jobs.log)
+    checkpoints = awaits(jobs.checkpoints)
+    artefacts = awaits(jobs.artefacts)
     report = awaits(jobs.report)
     report_page = awaits(jobs.report_page)
 
@@ -168,15 +180,38 @@ class AsyncJobs(AsyncResource):
         self, job_id: str, attempt: int | None = None, tail: int | None = None
     ) -> AsyncIterator[str]:
         """What the driver prints, as it prints it, until the job ends; the last `tail` lines first."""
-        reading = LogReading(tail)
+        reading = LogReading(job_id, attempt, tail)
         while True:
             # Before the look: what is printed last is still to be read.
             over = (await self.get(job_id)).status.is_terminal
-            if piece := reading.take(await self.log(job_id, attempt)):
+            if piece := reading.take(await self._client.send(reading.call())):
                 yield piece
+            if reading.behind:
+                continue
             if over:
                 return
             await asyncio.sleep(LOG_SECONDS)
+
+    async def download(self, job_id: str, path: str, into: Path | str) -> Path:
+        """Fetch one of the job's files; after a break only what is missing. Raises ApiError."""
+        fetch = Fetch(jobs.artefact(job_id, path), Path(into), self._client.retry)
+        while not fetch.done:
+            try:
+                async with self._client.stream("GET", fetch.path, headers=fetch.headers()) as reply:
+                    with fetch.begin(reply) as file:
+                        async for piece in reply.aiter_bytes():
+                            file.write(piece)
+                fetch.end()
+            except httpx.TransportError as fault:
+                await asyncio.sleep(fetch.broken(fault))
+        return fetch.into
+
+    async def download_all(
+        self, job_id: str, folder: Path | str, path: str = ""
+    ) -> AsyncIterator[Path]:
+        """Fetch the job's files, or those below `path`, into `folder`; each is told when it is there."""
+        async for found in self._client.each(jobs.artefacts(job_id, path)):
+            yield await self.download(job_id, found.path, below(Path(folder), found.path))
 
     async def stream(self, job_id: str, after: int = 0) -> AsyncIterator[StoredEvent]:
         """Every event as it happens, until the job ends; reconnects by itself, skips none."""

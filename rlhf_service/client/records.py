@@ -99,7 +99,38 @@ class Log(Record):
     """What the driver of one attempt printed."""
 
     attempt: int
+    """0 before the first."""
     text: str
+    next_offset: int = 0
+    """Where to go on reading."""
+    ended: bool = False
+    """No more is printed."""
+
+
+class Checkpoint(Record):
+    """A checkpoint in storage."""
+
+    id: str
+    stage: str
+    step: int
+    created_at: str
+    bytes: int
+    valid: bool
+    """Only then is it resumed from."""
+    fault: str | None
+    metrics: dict[str, float]
+    """Figures of the step it was saved after."""
+    model: str | None
+    """Name by which chats take it; None when it is no model."""
+
+
+class Artefact(Record):
+    """A file of a job."""
+
+    path: str
+    """Under the job's folder."""
+    bytes: int
+    modified_at: str
 
 
 class Model(Record):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -15,6 +17,7 @@ from rlhf_service.client.address import Address, find_address
 from rlhf_service.client.call import Call, plain
 from rlhf_service.client.calls import drafts, files, jobs, keys, models
 from rlhf_service.client.calls.health import READYZ, read_readiness
+from rlhf_service.client.fetch import Fetch, below
 from rlhf_service.client.frames import STREAM_TIMEOUT, Following, delta, refuse_stream
 from rlhf_service.client.logs import LOG_SECONDS, LogReading
 from rlhf_service.client.paging import Page, next_part
@@ -98,14 +101,20 @@ class Client:
         for found in self.pages(call):
             yield from found
 
-    def lines(self, method: str, path: str, **options: Any) -> Iterator[str]:
-        """Lines of a stream as they come. Raises ApiError on a refusal; httpx.TransportError on a
+    @contextmanager
+    def stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
+        """An answer to be read as it comes. Raises ApiError on a refusal; httpx.TransportError on a
         break, or when the service says that it cannot answer just now.
         """
         with self._http.stream(method, path, timeout=STREAM_TIMEOUT, **options) as reply:
             if reply.status_code >= 400:
                 reply.read()
                 refuse_stream(reply)
+            yield reply
+
+    def lines(self, method: str, path: str, **options: Any) -> Iterator[str]:
+        """Its lines."""
+        with self.stream(method, path, **options) as reply:
             yield from reply.iter_lines()
 
     def _try(self, call: Call[Any]) -> Outcome:
@@ -144,6 +153,8 @@ class Jobs(Resource):
     metrics = sends(jobs.metrics)
     samples = sends(jobs.samples)
     log = sends(jobs.log)
+    checkpoints = sends(jobs.checkpoints)
+    artefacts = sends(jobs.artefacts)
     report = sends(jobs.report)
     report_page = sends(jobs.report_page)
 
@@ -167,15 +178,36 @@ class Jobs(Resource):
         self, job_id: str, attempt: int | None = None, tail: int | None = None
     ) -> Iterator[str]:
         """What the driver prints, as it prints it, until the job ends; the last `tail` lines first."""
-        reading = LogReading(tail)
+        reading = LogReading(job_id, attempt, tail)
         while True:
             # Before the look: what is printed last is still to be read.
             over = (self.get(job_id)).status.is_terminal
-            if piece := reading.take(self.log(job_id, attempt)):
+            if piece := reading.take(self._client.send(reading.call())):
                 yield piece
+            if reading.behind:
+                continue
             if over:
                 return
             time.sleep(LOG_SECONDS)
+
+    def download(self, job_id: str, path: str, into: Path | str) -> Path:
+        """Fetch one of the job's files; after a break only what is missing. Raises ApiError."""
+        fetch = Fetch(jobs.artefact(job_id, path), Path(into), self._client.retry)
+        while not fetch.done:
+            try:
+                with self._client.stream("GET", fetch.path, headers=fetch.headers()) as reply:
+                    with fetch.begin(reply) as file:
+                        for piece in reply.iter_bytes():
+                            file.write(piece)
+                fetch.end()
+            except httpx.TransportError as fault:
+                time.sleep(fetch.broken(fault))
+        return fetch.into
+
+    def download_all(self, job_id: str, folder: Path | str, path: str = "") -> Iterator[Path]:
+        """Fetch the job's files, or those below `path`, into `folder`; each is told when it is there."""
+        for found in self._client.each(jobs.artefacts(job_id, path)):
+            yield self.download(job_id, found.path, below(Path(folder), found.path))
 
     def stream(self, job_id: str, after: int = 0) -> Iterator[StoredEvent]:
         """Every event as it happens, until the job ends; reconnects by itself, skips none."""

@@ -81,6 +81,16 @@ def test_a_job_from_file_to_end_by_the_command_line(service, client, tmp_path):
     assert [json.loads(line)["event"]["type"] for line in rlhf("events", job).splitlines()][
         -1
     ] == "step"
+    folder = service.settings.folder(job)
+    folder.model.mkdir(parents=True)
+    (folder.model / "weights.bin").write_bytes(bytes(range(256)))
+    assert [f["path"] for f in json.loads(rlhf("artefacts", job, "model", "--json"))] == [
+        "model/weights.bin"
+    ]
+    rlhf("download", job, "--out", "here")
+    assert (tmp_path / "here/model/weights.bin").read_bytes() == bytes(range(256))
+    assert "has no file 'none'" in rlhf("download", job, "none", code=1)
+    assert json.loads(rlhf("checkpoints", job, "--json")) == []
     rlhf("cancel", job)
     assert client.jobs.wait(job).status is JobStatus.CANCELLED
     assert rlhf("logs", job, "-f", "-n", "2") == "two\nthree\n"

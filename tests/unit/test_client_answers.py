@@ -211,6 +211,58 @@ def test_an_answer_comes_piece_by_piece_and_a_fault_in_it_is_raised(either):
         either.do(says(httpx.Response(200, text=broken)), lambda c: c.models.stream_chat("m", "hi"))
 
 
+class Cut(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """Some bytes of a file, then nothing."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __iter__(self):
+        yield self.content
+        raise httpx.ReadError("connection reset")
+
+    async def __aiter__(self):
+        for part in iter(self):
+            yield part
+
+
+def test_a_download_goes_on_where_it_broke(either, tmp_path):
+    asked = Asked(
+        [
+            lambda: httpx.Response(200, headers={"etag": '"1"'}, stream=Cut(b"abc")),
+            lambda: httpx.Response(503),
+            lambda: httpx.Response(206, headers={"etag": '"1"'}, content=b"defg"),
+        ]
+    )
+    into = tmp_path / "new" / "file.bin"
+    found = either.do(asked, lambda c: c.jobs.download("job-1", "model/a b.bin", into))
+    assert found == into and into.read_bytes() == b"abcdefg"
+    assert [r.headers.get("range") for r in asked.requests] == [None, "bytes=3-", "bytes=3-"]
+    assert asked.requests[1].headers["if-range"] == '"1"'
+    assert asked.requests[0].url.raw_path == b"/v1/jobs/job-1/artefacts/model/a%20b.bin"
+    assert list(into.parent.iterdir()) == [into]
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(either, tmp_path):
+    asked = Asked(
+        [
+            lambda: httpx.Response(200, headers={"etag": '"1"'}, stream=Cut(b"abc")),
+            lambda: httpx.Response(200, headers={"etag": '"2"'}, content=b"xy"),
+        ]
+    )
+    either.do(asked, lambda c: c.jobs.download("job-1", "f", tmp_path / "f"))
+    assert (tmp_path / "f").read_bytes() == b"xy"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x"])
+def test_no_file_is_written_outside_the_folder(either, tmp_path, path):
+    listed = {"path": path, "bytes": 1, "modified_at": "2026-01-01T00:00:00Z"}
+    asked = says(httpx.Response(200, json={"data": [listed], "has_more": False}))
+    with pytest.raises(ApiError, match="does not lie in"):
+        either.do(asked, lambda c: c.jobs.download_all("job-1", tmp_path))
+    assert len(asked.requests) == 1 and list(tmp_path.iterdir()) == []
+
+
 def test_odd_ids_stay_one_part_of_the_path():
     assert calls.get("../keys?x#y").path == "/v1/jobs/..%2Fkeys%3Fx%23y"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from rlhf_service.client.call import Call, every, once, one, part, plain, text
 from rlhf_service.client.paging import Page, page
-from rlhf_service.client.records import Job, Log, SampleSet, StepPoint
+from rlhf_service.client.records import Artefact, Checkpoint, Job, Log, SampleSet, StepPoint
 from rlhf_service.events import StoredEvent
 from rlhf_service.job import JobStatus
 from rlhf_service.spec import JobSpec
@@ -77,9 +78,12 @@ def events(job_id: str, after: int = 0, limit: int = 100) -> Call[Page[StoredEve
     return Call("GET", at(job_id, "/events"), page(StoredEvent), query=query)
 
 
-def metrics(job_id: str, stage: str | None = None) -> Call[list[StepPoint]]:
-    """The newest report of every step, in order."""
-    return Call("GET", at(job_id, "/metrics"), every(StepPoint), query={"stage": stage})
+def metrics(
+    job_id: str, stage: str | None = None, points: int | None = None
+) -> Call[list[StepPoint]]:
+    """The newest report of every step, in order; of each stage at most `points`, evenly spread."""
+    query = {"stage": stage, "points": points}
+    return Call("GET", at(job_id, "/metrics"), every(StepPoint), query=query)
 
 
 def samples(job_id: str, after: int = 0, limit: int = 100) -> Call[Page[SampleSet]]:
@@ -88,9 +92,40 @@ def samples(job_id: str, after: int = 0, limit: int = 100) -> Call[Page[SampleSe
     return Call("GET", at(job_id, "/samples"), page(SampleSet), query=query)
 
 
-def log(job_id: str, attempt: int | None = None) -> Call[Log]:
-    """What an attempt's driver printed; the newest's when none is named."""
-    return Call("GET", at(job_id, "/logs"), one(Log), query={"attempt": attempt})
+def log(
+    job_id: str,
+    attempt: int | None = None,
+    *,
+    tail: int | None = None,
+    offset: int | None = None,
+    limit: int | None = None,
+) -> Call[Log]:
+    """What an attempt's driver printed, the newest's when none is named: all of it, its last `tail`
+    lines, or up to `limit` characters behind `offset`.
+    """
+    query = {"attempt": attempt, "tail": tail, "offset": offset, "limit": limit}
+    return Call("GET", at(job_id, "/logs"), one(Log), query=query)
+
+
+def checkpoints(
+    job_id: str, *, limit: int = 100, after: str | None = None
+) -> Call[Page[Checkpoint]]:
+    """A part of what lies in storage, newest first, whole or not."""
+    query = {"limit": limit, "after": after}
+    return Call("GET", at(job_id, "/checkpoints"), page(Checkpoint), query=query)
+
+
+def artefacts(
+    job_id: str, path: str = "", *, limit: int = 1000, after: str | None = None
+) -> Call[Page[Artefact]]:
+    """A part of the job's files, by path; those below `path` alone."""
+    query = {"path": path, "limit": limit, "after": after}
+    return Call("GET", at(job_id, "/artefacts"), page(Artefact), query=query)
+
+
+def artefact(job_id: str, path: str) -> str:
+    """Where a file of a job's can be fetched."""
+    return at(job_id, f"/artefacts/{quote(path)}")
 
 
 def report(job_id: str) -> Call[dict[str, Any]]:
