@@ -26,6 +26,7 @@ from api.routes import (
     jobs,
     keys,
     models,
+    quotas,
     recipes,
     reports,
     specs,
@@ -76,6 +77,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         graders,
         chat,
         keys,
+        quotas,
         internal,
         health,
     ):

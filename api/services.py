@@ -17,6 +17,7 @@ from api.service.graders import Graders
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
+from api.service.quotas import Quotas
 from api.service.recipes import Recipes
 from api.service.reports import Reports
 from api.service.secret import server_secret
@@ -47,6 +48,7 @@ class Services:
     graders: Graders
     generation: Generation
     keys: Keys
+    quotas: Quotas
     drafts: Drafts
     recipes: Recipes
     reconciler: Reconciler
@@ -77,6 +79,7 @@ class Services:
             graders=Graders(),
             generation=Generation(models, settings),
             keys=Keys(database),
+            quotas=Quotas(database),
             drafts=Drafts(cluster, territory, settings),
             recipes=Recipes(settings),
             reconciler=Reconciler(database, cluster, signals, settings, secret),

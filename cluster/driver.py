@@ -52,7 +52,7 @@ def main() -> int:
     spec = JobSpec.model_validate_json(folder.spec.read_text(encoding="utf-8"))
     signal.signal(signal.SIGTERM, stopper(folder))
     sink = JsonlSink(folder, args.job.name, args.attempt, f"a{args.attempt}-driver")
-    with forwarding(folder):
+    with forwarding(folder, args.attempt):
         stopped = drive(spec, folder, args.attempt, sink)
         sink.emit(stopped)
     log.info("attempt %d ended: %s %s", args.attempt, stopped.reason, stopped.message)
@@ -76,14 +76,15 @@ def stopper(folder: JobFolder):  # type: ignore[no-untyped-def]
 
 
 @contextmanager
-def forwarding(folder: JobFolder) -> Iterator[None]:
-    """Post the job's events while it runs, and what is left at the end."""
+def forwarding(folder: JobFolder, attempt: int) -> Iterator[None]:
+    """Post the attempt's events while it runs, and what is left at the end."""
     url = os.environ.get("RLHF_EVENTS_URL")
     token_file = os.environ.get("RLHF_EVENTS_TOKEN_FILE")
     if not url or not token_file:
         yield
         return
-    forwarder = Forwarder(folder, url, Path(token_file).read_text(encoding="utf-8").strip())
+    token = Path(token_file).read_text(encoding="utf-8").strip()
+    forwarder = Forwarder(folder, url, attempt, token)
     forwarder.start()
     try:
         yield

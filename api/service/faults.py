@@ -65,6 +65,12 @@ class Busy(Fault):
     status, code = 429, "busy"
 
 
+class QuotaExceeded(Fault):
+    """The tenant has as much as it may have."""
+
+    status, code = 429, "quota_exceeded"
+
+
 class GenerationFailed(Fault):
     """A model that should answer does not."""
 

@@ -153,6 +153,20 @@ class KeyRow(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class QuotaRow(Base):
+    """A tenant's limits; null: none."""
+
+    __tablename__ = "quotas"
+
+    tenant: Mapped[str] = mapped_column(Words(40), primary_key=True)
+    """`*`: those without a row of their own."""
+    running_jobs: Mapped[int | None]
+    queued_jobs: Mapped[int | None]
+    cpus: Mapped[float | None]
+    gpus: Mapped[float | None]
+    updated_at: Mapped[datetime]
+
+
 class FileRow(Base):
     """An uploaded file. Its bytes lie in storage under its id."""
 
