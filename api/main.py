@@ -51,8 +51,8 @@ REPORT_POLICY = (
 
 
 def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastAPI:
-    """The application. Without a launcher, the one of the Ray cluster at `settings.ray_address`."""
-    services = Services.build(settings, launcher or ray_launcher(settings))
+    """The application. Without a launcher, the one that the settings choose."""
+    services = Services.build(settings, launcher or build_launcher(settings))
     app = FastAPI(
         title="rlhf-service",
         description="Reinforcement learning from human feedback as a service.",
@@ -126,8 +126,14 @@ async def offer_first_key(services: Services) -> None:
         log.warning("the first API key is in %s; keep it elsewhere and delete the file", path)
 
 
-def ray_launcher(settings: Settings) -> JobLauncher:
-    """The launcher of a Ray cluster. Ray is imported here and nowhere else."""
+def build_launcher(settings: Settings) -> JobLauncher:
+    """The launcher that the settings choose. Ray is imported here and nowhere else."""
+    if settings.kuberay_file is not None and settings.launcher == "kuberay":
+        from cluster.kuberay.launcher import KubeRayLauncher
+        from cluster.kuberay.settings import KubeRaySettings
+
+        found = KubeRaySettings.read(settings.kuberay_file)
+        return KubeRayLauncher(found, settings.storage / "jobs")
     from cluster.launcher import RayJobLauncher
 
     return RayJobLauncher(settings.ray_address)

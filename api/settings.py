@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rlhf_service.storage import JobFolder
@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders that jobs may read data and models from, besides `storage`/data and finished jobs.
     In the environment: a JSON list, or paths joined with the platform's path separator."""
+
+    launcher: Literal["ray", "kuberay"] = "ray"
+    """`ray` submits jobs to one Ray cluster (`ray_address`); `kuberay` makes a RayJob, with a cluster
+    of its own, for each attempt (`kuberay_file`)."""
+
+    kuberay_file: Path | None = None
+    """YAML file that says how a RayJob is made (`cluster/kuberay/settings.py`)."""
 
     ray_address: str = "http://127.0.0.1:8265"
     """The Ray dashboard, which answers the Ray Jobs API."""
@@ -123,6 +130,12 @@ class Settings(BaseSettings):
     @classmethod
     def storage_is_absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def kuberay_has_its_file(self) -> Self:
+        if self.launcher == "kuberay" and self.kuberay_file is None:
+            raise ValueError("RLHF_LAUNCHER=kuberay needs RLHF_KUBERAY_FILE")
+        return self
 
     @property
     def database(self) -> str:

@@ -47,11 +47,16 @@ RETRYABLE_END = "the learner group ended without an outcome"
 def main() -> int:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_SECONDS)
     args = parse_arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     folder = JobFolder(args.job)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(name)s %(message)s",
+        handlers=[logging.StreamHandler(), logging.FileHandler(folder.driver_log(args.attempt))],
+    )
+    go_on(folder, args.attempt)
     spec = JobSpec.model_validate_json(folder.spec.read_text(encoding="utf-8"))
     signal.signal(signal.SIGTERM, stopper(folder))
-    sink = JsonlSink(folder, args.job.name, args.attempt, f"a{args.attempt}-driver")
+    sink = JsonlSink(folder, args.job.name, args.attempt, producer(args.attempt))
     with forwarding(folder, args.attempt):
         stopped = drive(spec, folder, args.attempt, sink)
         sink.emit(stopped)
@@ -64,6 +69,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--job", type=Path, required=True, help="the job's folder")
     parser.add_argument("--attempt", type=int, required=True, help="1 for the first submission")
     return parser.parse_args()
+
+
+def go_on(folder: JobFolder, attempt: int) -> None:
+    """An attempt whose cluster was taken away and given back is not stopped by what stopped it then.
+
+    Who wants it stopped now asks again.
+    """
+    if not (folder.events / f"{producer(attempt)}.jsonl").exists():
+        return
+    outcome = Outcome.read(folder, attempt)
+    if outcome is None or outcome.reason is StopReason.CANCELLED_BY_USER:
+        folder.outcome(attempt).unlink(missing_ok=True)
+        folder.stop_flag.unlink(missing_ok=True)
+        log.info("attempt %d goes on from the newest checkpoint", attempt)
+
+
+def producer(attempt: int) -> str:
+    """The name under which the driver says what it says."""
+    return f"a{attempt}-driver"
 
 
 def stopper(folder: JobFolder):  # type: ignore[no-untyped-def]
