@@ -112,6 +112,9 @@ class RayJobLauncher:
             gpus=sum(total.get("GPU", 0.0) for total in totals),
         )
 
+    def close(self) -> None:
+        """Ray's client keeps nothing open."""
+
     def _rows(self, kind: str, **equal: str) -> list[dict[str, Any]]:
         """Rows of the state API whose columns equal these. Raises LauncherError rather than leave
         some out.

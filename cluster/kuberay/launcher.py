@@ -115,8 +115,9 @@ class KubeRayLauncher:
         )
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching; the thread ends with what it hears next."""
         self._mirror.close()
+        self._api.close()
 
     def _find(self, submission_id: str) -> Object | None:
         """From the mirror while it is up to date, else from the API."""

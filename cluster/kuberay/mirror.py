@@ -39,6 +39,7 @@ class Mirror:
         self._current = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._dice = random.Random()
         self.lists = 0
         """Times that everything was listed."""
 
@@ -79,7 +80,7 @@ class Mirror:
                 failures = 0 if self._current else failures
                 self._lost()
                 # Not all control planes at once when the API comes back.
-                pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures) * random.uniform(0.5, 1.0)
+                pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures) * self._dice.uniform(0.5, 1)
                 failures += 1
                 self._stop.wait(pause)
             except Exception:

@@ -418,11 +418,17 @@ def status_of(refusal: Refusal) -> Object:
     }
 
 
+class QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Clients hang up now and then."""
+
+
 @contextmanager
 def serving(fake: FakeKubernetes) -> Iterator[FakeKubernetes]:
     """The fake behind a port on loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(fake))
-    server.daemon_threads = True
+    server = QuietServer(("127.0.0.1", 0), handler_of(fake))
     threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
     ).start()
