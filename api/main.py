@@ -105,10 +105,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     if settings.migrate or (settings.migrate is None and services.database.is_sqlite):
         await migrate(services.database)
     await offer_first_key(services)
-    loops = [asyncio.create_task(services.reconciler.run())] if settings.reconcile else []
+    loops = [asyncio.create_task(work) for work in services.loops()]
     try:
         yield
     finally:
+        services.streams.close()
         for loop in loops:
             loop.cancel()
             with suppress(asyncio.CancelledError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 
 from api.reconcile.loop import Reconciler
@@ -20,12 +21,14 @@ from api.service.models import Models
 from api.service.quotas import Quotas
 from api.service.recipes import Recipes
 from api.service.reports import Reports
+from api.service.retention import Retention
 from api.service.secret import server_secret
 from api.service.signals import Signals
 from api.service.stream import Streams
 from api.service.territory import Territory
 from api.settings import Settings
 from api.store.database import Database
+from api.store.listener import Listener
 from rlhf_service.launching import JobLauncher
 
 
@@ -52,6 +55,8 @@ class Services:
     drafts: Drafts
     recipes: Recipes
     reconciler: Reconciler
+    listener: Listener
+    retention: Retention
 
     @classmethod
     def build(cls, settings: Settings, launcher: JobLauncher) -> Services:
@@ -83,7 +88,20 @@ class Services:
             drafts=Drafts(cluster, territory, settings),
             recipes=Recipes(settings),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
+            listener=Listener(database, signals.notify, signals.notify_all),
+            retention=Retention(database, settings),
         )
+
+    def loops(self) -> list[Coroutine[None, None, None]]:
+        """What runs beside the requests until it is cancelled."""
+        loops = [self.streams.tails.poll()]
+        if not self.database.is_sqlite:
+            loops.append(self.listener.run())
+        if self.settings.reconcile:
+            loops.append(self.reconciler.run())
+            if self.settings.event_days:
+                loops.append(self.retention.run())
+        return loops
 
     async def close(self) -> None:
         await self.generation.close()

@@ -111,13 +111,19 @@ class Settings(BaseSettings):
     """Seconds to wait for a dead attempt's actors to go before the next attempt starts."""
 
     sse_poll: float = Field(default=1.0, gt=0)
-    """Seconds between looks for events that another replica stored."""
+    """Seconds between looks for events that another replica stored and nobody told of."""
 
     sse_heartbeat: float = Field(default=10.0, gt=0)
     """Seconds between comments on a silent stream."""
 
     sse_lifetime: float = Field(default=900.0, gt=0)
     """Seconds after which a stream asks its client to reconnect."""
+
+    sse_streams: int = Field(default=5000, ge=1)
+    """Streams open at once; one more is refused with 429."""
+
+    event_days: float = Field(default=0, ge=0)
+    """Days after a job's end that its log is kept; 0 keeps it for ever. Its last entry stays."""
 
     @field_validator("data_roots", mode="before")
     @classmethod

@@ -43,6 +43,8 @@ class JobRow(Base):
     """Number of the newest attempt; 0 before the first."""
     deaths: Mapped[int] = mapped_column(default=0)
     """Attempts that ended without being asked to."""
+    first_seq: Mapped[int] = mapped_column(Number, default=1, server_default="1")
+    """Oldest entry of its log that is kept."""
     last_seq: Mapped[int] = mapped_column(Number, default=0)
     control_seq: Mapped[int] = mapped_column(Number, default=0)
     """The control plane's own producer_seq in this job's log."""
