@@ -213,6 +213,7 @@ class Jobs:
             version=1,
             attempt=0,
             deaths=0,
+            first_seq=1,
             last_seq=0,
             control_seq=0,
             step=0,

@@ -52,7 +52,9 @@ class Database:
             yield session
             news: set[str] = session.info.get(NEWS_CHANNEL, set())
             if news and not self.is_sqlite:  # sent by the commit, and only by it
-                notice = text("SELECT pg_notify(:channel, job) FROM unnest(CAST(:jobs AS text[])) job")
+                notice = text(
+                    "SELECT pg_notify(:channel, job) FROM unnest(CAST(:jobs AS text[])) job"
+                )
                 await session.execute(notice, {"channel": NEWS_CHANNEL, "jobs": sorted(news)})
 
     async def serialize_queue(self, session: AsyncSession) -> None:

@@ -101,9 +101,7 @@ class Entry:
     """The StoredEvent; its event is the text as stored, which was checked when it came."""
 
 
-async def entries_after(
-    session: AsyncSession, job_id: str, after: int, limit: int
-) -> list[Entry]:
+async def entries_after(session: AsyncSession, job_id: str, after: int, limit: int) -> list[Entry]:
     """Up to `limit` entries with seq > `after`, in order; cheaper than rows."""
     columns = (
         EventRow.seq, EventRow.attempt, EventRow.producer, EventRow.producer_seq, EventRow.type,
@@ -129,9 +127,7 @@ async def entries_after(
 
 async def drop_before(session: AsyncSession, job: JobRow, seq: int) -> None:
     """Let the job's log begin at `seq`. The caller holds the job's row lock."""
-    await session.execute(
-        delete(EventRow).where(EventRow.job_id == job.id, EventRow.seq < seq)
-    )
+    await session.execute(delete(EventRow).where(EventRow.job_id == job.id, EventRow.seq < seq))
     job.first_seq = seq
 
 

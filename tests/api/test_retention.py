@@ -29,9 +29,7 @@ async def ended_long_ago(world: World) -> tuple[str, Driver]:
     assert (await world.job(job_id))["status"] == "succeeded"
     async with world.services.database.write() as session:
         past = now() - timedelta(days=8)
-        await session.execute(
-            update(JobRow).where(JobRow.id == job_id).values(finished_at=past)
-        )
+        await session.execute(update(JobRow).where(JobRow.id == job_id).values(finished_at=past))
     return job_id, driver
 
 
