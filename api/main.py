@@ -7,15 +7,19 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import errors
+from api.auditing import Auditing
 from api.envelope import Envelope
 from api.routes import (
     artefacts,
+    audit,
     chat,
     events,
     files,
@@ -31,6 +35,7 @@ from api.routes import (
     reports,
     specs,
 )
+from api.service.rates import RATE_HEADERS
 from api.service.secret import write_private
 from api.services import Services
 from api.settings import Settings
@@ -62,6 +67,9 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     )
     app.state.services = services
     larger = {"/v1/files": settings.max_file_bytes + FORM_BYTES}
+    app.add_middleware(Auditing, audit=services.audit)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, larger=larger)
     errors.install(app)
     for routes in (
@@ -78,6 +86,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         chat,
         keys,
         quotas,
+        audit,
         internal,
         health,
     ):
@@ -95,6 +104,17 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         return FileResponse(WEB / "index.html")
 
     return app
+
+
+def cors(settings: Settings) -> dict[str, Any]:
+    """What pages of the allowed origins may send and see. Never cookies."""
+    return {
+        "allow_origins": settings.cors_origins,
+        "allow_methods": ["GET", "HEAD", "POST", "PUT", "DELETE"],
+        "allow_headers": ["authorization", "content-type", "idempotency-key", "last-event-id"],
+        "expose_headers": ["location", "retry-after", "x-request-id", *RATE_HEADERS],
+        "max_age": 600,
+    }
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from api.reconcile.loop import Reconciler
 from api.service.artefacts import Artefacts
+from api.service.audit import Audit
 from api.service.checkpoints import Checkpoints
 from api.service.cluster import Cluster
 from api.service.drafts import Drafts
@@ -19,6 +20,7 @@ from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
 from api.service.quotas import Quotas
+from api.service.rates import Rates
 from api.service.recipes import Recipes
 from api.service.reports import Reports
 from api.service.retention import Retention
@@ -52,6 +54,11 @@ class Services:
     generation: Generation
     keys: Keys
     quotas: Quotas
+    audit: Audit
+    rates: Rates
+    """Requests of each caller."""
+    failures: Rates
+    """Wrong credentials from each address."""
     drafts: Drafts
     recipes: Recipes
     reconciler: Reconciler
@@ -85,6 +92,9 @@ class Services:
             generation=Generation(models, settings),
             keys=Keys(database),
             quotas=Quotas(database),
+            audit=Audit(database, settings),
+            rates=Rates(settings.rate_limit),
+            failures=Rates(settings.sign_in_failures),
             drafts=Drafts(cluster, territory, settings),
             recipes=Recipes(settings),
             reconciler=Reconciler(database, cluster, signals, settings, secret),

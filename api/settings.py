@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -60,6 +61,19 @@ class Settings(BaseSettings):
 
     max_file_bytes: int = Field(default=512 * 2**20, ge=1024)
     """Largest file that may be uploaded."""
+
+    rate_limit: int = Field(default=6000, ge=0)
+    """Requests a minute of one API key, to each replica; 0: any number."""
+
+    sign_in_failures: int = Field(default=30, ge=0)
+    """Wrong keys a minute from one address, to each replica, until it is answered 429; 0: any."""
+
+    audit_days: int = Field(default=365, ge=0)
+    """Days that entries of the audit log are kept; 0: for ever."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins, as `https://app.example.org`, whose pages may call this API from browsers. In the
+    environment: a JSON list, or origins joined with commas. None: no page of another origin."""
 
     base_models: dict[str, Path] = Field(default_factory=dict)
     """Base models by the name that fine-tuning requests use: a model folder, or a folder of model
@@ -130,6 +144,24 @@ class Settings(BaseSettings):
     def split_paths(cls, value: object) -> object:
         if isinstance(value, str):
             return json.loads(value) if value.startswith("[") else value.split(os.pathsep)
+        return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            listed = json.loads(value) if value.startswith("[") else value.split(",")
+            return [str(origin).strip() for origin in listed if str(origin).strip()]
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; write scheme, host and port: https://app.example.org"
+                )
         return value
 
     @field_validator("storage", mode="after")

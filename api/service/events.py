@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from api.schemas import EventBatch, EventReceipt, Metrics, Page, SampleSet, StepPoint
 from api.service.caller import Caller
-from api.service.faults import BadParameter, NotFound, NotSignedIn
+from api.service.faults import BadParameter, NotFound, WrongCredentials
 from api.service.ingest import take_in
 from api.service.owned import own_job
 from api.service.secret import digest
@@ -53,7 +53,7 @@ class Events:
             )
             attempt = await session.scalar(holder)
         if attempt is None:
-            raise NotSignedIn("this token is not of an attempt of this job")
+            raise WrongCredentials("this token is not of an attempt of this job")
         for index, record in enumerate(batch.events):
             check_record(job_id, record, f"events[{index}]")
             check_attempt(attempt, record, f"events[{index}]")

@@ -155,6 +155,26 @@ class KeyRow(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class AuditRow(Base):
+    """A request that changed something, or would have. The database refuses to change one."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_tenant", "tenant", "number"),)
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    tenant: Mapped[str] = mapped_column(Words(40))
+    caller_id: Mapped[str] = mapped_column(Words(40))
+    caller_name: Mapped[str] = mapped_column(Words(255))
+    action: Mapped[str] = mapped_column(Words(64))
+    object_id: Mapped[str | None] = mapped_column(Words(255))
+    method: Mapped[str] = mapped_column(Words(16))
+    path: Mapped[str] = mapped_column(Words(512))
+    address: Mapped[str] = mapped_column(Words(64))
+    request_id: Mapped[str] = mapped_column(Words(64))
+    status: Mapped[int]
+
+
 class QuotaRow(Base):
     """A tenant's limits; null: none."""
 
