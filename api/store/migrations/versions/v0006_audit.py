@@ -7,8 +7,8 @@ from alembic import op
 
 from api.store.types import UtcDateTime
 
-revision = "0005_audit"
-down_revision = "0004_quotas"
+revision = "0006_audit"
+down_revision = "0005_log_start"
 
 Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
