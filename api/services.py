@@ -19,12 +19,14 @@ from api.service.graders import Graders
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
+from api.service.oidc import oidc_of
 from api.service.quotas import Quotas
 from api.service.rates import Rates
 from api.service.recipes import Recipes
 from api.service.reports import Reports
 from api.service.retention import Retention
 from api.service.secret import server_secret
+from api.service.sign_in import SignIn
 from api.service.signals import Signals
 from api.service.stream import Streams
 from api.service.territory import Territory
@@ -53,6 +55,7 @@ class Services:
     graders: Graders
     generation: Generation
     keys: Keys
+    sign_in: SignIn
     quotas: Quotas
     audit: Audit
     rates: Rates
@@ -72,6 +75,7 @@ class Services:
         secret = server_secret(settings)
         database, signals = Database(settings.database), Signals()
         cluster = Cluster(launcher, settings.launcher_timeout)
+        keys = Keys(database)
         territory = Territory(database, settings)
         jobs = Jobs(database, cluster, signals, territory, settings)
         files, models = Files(database, settings), Models(database, settings)
@@ -90,7 +94,8 @@ class Services:
             fine_tuning=FineTuning(database, jobs, files, models),
             graders=Graders(),
             generation=Generation(models, settings),
-            keys=Keys(database),
+            keys=keys,
+            sign_in=SignIn(keys, oidc_of(settings)),
             quotas=Quotas(database),
             audit=Audit(database, settings),
             rates=Rates(settings.rate_limit),
@@ -115,6 +120,7 @@ class Services:
 
     async def close(self) -> None:
         await self.generation.close()
+        await self.sign_in.close()
         self.graders.close()
         self.cluster.close()
         await self.database.close()
