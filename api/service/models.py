@@ -9,14 +9,17 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from api.openai.names import job_of, model_name
+from api.openai.names import checkpoint_of, job_of, model_name
 from api.openai.objects import Deleted, unix
 from api.schemas import ModelView, Page, StageModelView
 from api.service.admission import paths_of
 from api.service.base_models import base_folder, base_views
 from api.service.caller import Caller
+from api.service.exporter import Exporter
 from api.service.faults import BadParameter, Conflict, NotFound
+from api.service.in_use import require_unregistered
 from api.service.owned import own_job_or_none
+from api.service.registry import Registry
 from api.settings import Settings
 from api.store.database import Database
 from api.store.fine_tunes import page_models
@@ -24,19 +27,27 @@ from api.store.jobs import lock_job
 from api.store.tables import FineTuneRow, JobRow
 from api.store.types import now
 from rlhf_service.job import TERMINAL, JobStatus
+from rlhf_service.manifest import checkpoint_name
 from rlhf_service.spec import JobSpec
 
 
 class Models:
     """What the routes under `/v1/models` call."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(
+        self, database: Database, registry: Registry, exporter: Exporter, settings: Settings
+    ) -> None:
         self.database = database
+        self.registry = registry
+        self.exporter = exporter
         self.settings = settings
 
     async def page(self, caller: Caller, after: str | None, limit: int) -> Page[ModelView]:
-        """Finished jobs' models, newest first, then the base models."""
-        base = await asyncio.to_thread(base_views, self.settings)
+        """Finished jobs' models, newest first, then the registered ones, then the base models."""
+        base = [
+            *await self.registry.every(caller),
+            *await asyncio.to_thread(base_views, self.settings),
+        ]
         names = [view.id for view in base]
         if after in names:
             rest = base[names.index(after) + 1 :]
@@ -58,21 +69,31 @@ class Models:
             tune = None if job is None else await session.get(FineTuneRow, job.id)
         if job is not None and has_model(job):
             return self._view(job, tune)
+        if (registered := await self.registry.find(caller, model_id)) is not None:
+            return registered
         for view in await asyncio.to_thread(base_views, self.settings):
             if view.id == model_id:
                 return view
         raise missing(model_id)
 
     async def folder(self, caller: Caller, model_id: str) -> Path | None:
-        """Where a finished job's or a base model lies; None when there is no such model."""
+        """Where a finished job's, a registered or a base model lies, or a checkpoint's, which is
+        written when it is first asked for; None when there is no such model.
+        """
+        if (named := checkpoint_of(model_id)) is not None:
+            return await self._checkpoint(caller, *named)
         async with self.database.read() as session:
             job = await own_job_or_none(session, caller, job_of(model_id))
         if job is not None:
             return self.settings.folder(job.id).model if has_model(job) else None
+        if (registered := await self.registry.find(caller, model_id)) is not None:
+            return Path(registered.path)
         return await asyncio.to_thread(base_folder, self.settings, model_id)
 
     async def delete(self, caller: Caller, model_id: str) -> Deleted:
         """Delete a job's model and those of its stages. Raises Conflict while a job reads one."""
+        if await self.registry.forget(caller, model_id):
+            return Deleted(id=model_id, object="model")
         if await asyncio.to_thread(base_folder, self.settings, model_id):
             raise Conflict("this is a base model, which is the operator's; it cannot be deleted")
         async with self.database.write() as session:
@@ -85,11 +106,21 @@ class Models:
             for other in await session.scalars(alive):
                 if reads_below(other, folder.root):
                     raise Conflict(f"job {other.id} reads this model; cancel it or wait")
+            await require_unregistered(session, folder.root)
             job.model_deleted_at = now()
             stages = [stage.name for stage in JobSpec.model_validate(job.spec).stages]
         for path in (folder.model, *(folder.stage_model(name) for name in stages)):
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
         return Deleted(id=model_id, object="model")
+
+    async def _checkpoint(self, caller: Caller, model: str, stage: str, step: int) -> Path | None:
+        async with self.database.read() as session:
+            job = await own_job_or_none(session, caller, job_of(model))
+        if job is None:
+            return None
+        return await self.exporter.folder(
+            self.settings.folder(job.id), checkpoint_name(stage, step)
+        )
 
     def _view(self, job: JobRow, tune: FineTuneRow | None) -> ModelView:
         folder = self.settings.folder(job.id)
