@@ -26,7 +26,9 @@ def token_logprobs(
         [...] fp32.
     """
     rows = logits.reshape(-1, logits.shape[-1])
-    found: torch.Tensor = _TokenLogprobs.apply(rows, tokens.flatten(), temperature)
+    found: torch.Tensor = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+        rows, tokens.flatten(), temperature
+    )
     return found.view(tokens.shape)
 
 
@@ -35,7 +37,7 @@ def token_logprobs_and_entropy(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As token_logprobs, and the entropy of each distribution in nats. Both [...] fp32."""
     rows = logits.reshape(-1, logits.shape[-1])
-    entropy = torch.cat([_entropy(part, temperature) for part in rows.split(CHUNK)])
+    entropy = torch.cat([_entropy(part, temperature) for part in torch.split(rows, CHUNK)])
     return token_logprobs(logits, tokens, temperature), entropy.view(tokens.shape)
 
 
