@@ -17,6 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from api import errors
 from api.auditing import Auditing
 from api.envelope import Envelope
+from api.observe.middleware import Observed
 from api.routes import (
     artefacts,
     audit,
@@ -76,6 +77,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, larger=larger)
+    app.add_middleware(Observed, metrics=services.metrics, tracer=services.tracer)
     errors.install(app)
     for routes in (
         jobs,
@@ -135,7 +137,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        services.streams.close()
+        services.drain()
         for loop in loops:
             loop.cancel()
             with suppress(asyncio.CancelledError):

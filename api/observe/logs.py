@@ -21,9 +21,9 @@ class Context(logging.Filter):
     """Adds the request and the job at hand to every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id, record.job_id = request_id.get(), job_id.get()
-        known = [word for word in (record.request_id, record.job_id) if word]
-        record.about = f" [{' '.join(known)}]" if known else ""
+        known = {"request_id": request_id.get(), "job_id": job_id.get()}
+        words = " ".join(word for word in known.values() if word)
+        vars(record).update(known, about=f" [{words}]" if words else "")
         return True
 
 

@@ -17,7 +17,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Metrics:
+class Instruments:
     """The figures of one application, in a registry of its own."""
 
     def __init__(self) -> None:
@@ -102,5 +102,5 @@ class Metrics:
     def text(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type, in the format that is asked for."""
         if "application/openmetrics-text" in accept:
-            return generate_openmetrics(self.registry), OPENMETRICS
+            return generate_openmetrics(self.registry), OPENMETRICS  # type: ignore[no-untyped-call]
         return generate_latest(self.registry), PLAIN

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.observe import context
-from api.observe.metrics import Metrics
+from api.observe.metrics import Instruments
 from rlhf_service.tracing.base import Tracer
 
 log = logging.getLogger("rlhf.access")
@@ -24,7 +24,7 @@ QUIET = ("/livez", "/readyz", "/metrics", "/web/", "/v1/internal/")
 class Observed:
     """ASGI middleware, the outermost."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer) -> None:
+    def __init__(self, app: ASGIApp, metrics: Instruments, tracer: Tracer) -> None:
         self.app, self.metrics, self.tracer = app, metrics, tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +65,7 @@ class Observed:
                 extra={**figures, "path": path, "seconds": round(whole, 6)},
             )  # fmt: skip
             for variable, token in tokens:
-                variable.reset(token)  # type: ignore[arg-type]
+                variable.reset(token)
 
 
 def route_of(scope: Scope) -> str:

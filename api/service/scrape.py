@@ -6,7 +6,7 @@ import secrets
 import time
 
 from api.observe.lag import LoopLag
-from api.observe.metrics import Metrics
+from api.observe.metrics import Instruments
 from api.reconcile.loop import Reconciler
 from api.service.cluster import Cluster
 from api.service.stream import Streams
@@ -25,7 +25,7 @@ class Scrape:
 
     def __init__(
         self,
-        metrics: Metrics,
+        metrics: Instruments,
         database: Database,
         settings: Settings,
         parts: tuple[Streams, Reconciler, Cluster, Listener, LoopLag],
