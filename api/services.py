@@ -29,6 +29,7 @@ from api.service.keys import Keys
 from api.service.lineage import Lineage
 from api.service.models import Models
 from api.service.oidc import oidc_of
+from api.service.preflights import Preflights
 from api.service.quotas import Quotas
 from api.service.rates import Rates
 from api.service.recipes import Recipes
@@ -82,6 +83,7 @@ class Services:
     failures: Rates
     """Wrong credentials from each address."""
     drafts: Drafts
+    preflights: Preflights
     recipes: Recipes
     reconciler: Reconciler
     listener: Listener
@@ -139,6 +141,7 @@ class Services:
             rates=Rates(settings.rate_limit),
             failures=Rates(settings.sign_in_failures),
             drafts=Drafts(cluster, territory, settings),
+            preflights=Preflights(territory, settings.roots),
             recipes=Recipes(settings),
             reconciler=reconciler,
             listener=listener,
@@ -170,6 +173,7 @@ class Services:
         await self.generation.close()
         await self.sign_in.close()
         self.graders.close()
+        self.preflights.close()
         self.cluster.close()
         await self.database.close()
         await asyncio.to_thread(self.tracer.close)
