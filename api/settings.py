@@ -146,7 +146,8 @@ class Settings(BaseSettings):
     """Seconds a driver may live on after writing the completion record."""
 
     leftover_grace: float = Field(default=30.0, ge=0)
-    """Seconds to wait for a dead attempt's actors to go before the next attempt starts."""
+    """Seconds a dead attempt's actors have to go by themselves; then they are removed. After thrice
+    that long the next attempt starts in spite of them."""
 
     shutdown_grace: float = Field(default=10.0, gt=0)
     """Seconds that open requests have to finish when the server stops."""

@@ -55,7 +55,7 @@ def main() -> int:
     )
     go_on(folder, args.attempt)
     spec = JobSpec.model_validate_json(folder.spec.read_text(encoding="utf-8"))
-    signal.signal(signal.SIGTERM, stopper(folder))
+    signal.signal(signal.SIGTERM, stopper(folder, args.attempt))
     sink = JsonlSink(folder, args.job.name, args.attempt, producer(args.attempt))
     with forwarding(folder, args.attempt):
         stopped = drive(spec, folder, args.attempt, sink)
@@ -90,11 +90,15 @@ def producer(attempt: int) -> str:
     return f"a{attempt}-driver"
 
 
-def stopper(folder: JobFolder):  # type: ignore[no-untyped-def]
-    """SIGTERM asks the learners to checkpoint and stop; it does not kill."""
+def stopper(folder: JobFolder, attempt: int):  # type: ignore[no-untyped-def]
+    """SIGTERM asks the learners to checkpoint and stop; it does not kill.
+
+    The flag is the folder's: a driver that was left behind must not stop its successor.
+    """
 
     def on_sigterm(signum: int, frame: FrameType | None) -> None:
-        folder.stop_flag.touch()
+        if not folder.token(attempt + 1).exists():
+            folder.stop_flag.touch()
 
     return on_sigterm
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.failpoints import Point, passing
 from api.reconcile.attempts import open_attempt
 from api.service.cluster import Cluster
 from api.service.signals import Signals
@@ -48,7 +49,10 @@ class JobQueue:
         async with self.database.write() as session:
             await self.database.serialize_queue(session)
             started = await self._admit(session, capacity)
+            if started:
+                passing(Point.ADMITTING)
         for job_id in started:
+            passing(Point.ATTEMPT_OPENED)
             self.signals.notify(job_id)
         return started
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.failpoints import Point, passing
 from api.schemas import JobView, LogsView, Page
 from api.service.admission import check_submission, demand
 from api.service.caller import Caller
@@ -103,6 +104,7 @@ class Jobs:
             if key is not None and (job_id := await self.earlier(caller, key, body)):
                 return Accepted(await self.get(caller, job_id), created=False)
             raise
+        passing(Point.JOB_STORED)
         self.signals.work.set()
         return Accepted(job_view(job, []), created=True)
 
@@ -247,6 +249,7 @@ class Jobs:
         return None if row is None else row.job_id
 
     async def _changed(self, caller: Caller, job_id: str) -> JobView:
+        passing(Point.REQUEST_STORED)
         self.signals.notify(job_id)
         self.signals.work.set()
         return await self.get(caller, job_id)

@@ -26,6 +26,11 @@ def attempt_token(secret: bytes, job_id: str, attempt: int) -> str:
     return "rlhfe_" + hmac.new(secret, message, hashlib.sha256).hexdigest()
 
 
+def owner_of(secret: bytes) -> str:
+    """How the replicas that share this secret mark what they start on a cluster."""
+    return hmac.new(secret, b"owner", hashlib.sha256).hexdigest()[:12]
+
+
 def digest(token: str) -> str:
     """How tokens and keys are stored. They are long and random: no salt, no stretching."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -16,6 +16,9 @@ QUEUE_LOCK = 0x726C6866  # any constant: names the advisory lock of the job queu
 NEWS_CHANNEL = "rlhf_events"
 """Where PostgreSQL tells the other replicas which job has new events."""
 
+IDLE_SECONDS = 10
+"""After which PostgreSQL ends a transaction in which nothing is said."""
+
 
 class Database:
     """One engine; `read` and `write` are the only ways to a session."""
@@ -25,7 +28,11 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-        options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True}
+        options: dict[str, Any] = {}
+        if not self.is_sqlite:
+            # A replica that froze in a transaction would hold its rows for as long as it sleeps.
+            timeout = {"idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s"}
+            options = {"pool_pre_ping": True, "connect_args": {"server_settings": timeout}}
         self.engine = create_async_engine(self.url, **options)
         writer = self.engine.execution_options(takes_write_lock=True)
         self._reads = async_sessionmaker(self.engine, expire_on_commit=False)

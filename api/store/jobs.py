@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -65,12 +64,6 @@ async def holding_jobs(session: AsyncSession) -> list[JobRow]:
     """Jobs that hold, or are about to hold, resources of the cluster."""
     query = select(JobRow).where(JobRow.status.in_(sorted(HOLDING)))
     return list(await session.scalars(query.order_by(JobRow.number)))
-
-
-async def ended_since(session: AsyncSession, moment: datetime) -> list[JobRow]:
-    """Jobs that became terminal after `moment` and had been submitted."""
-    query = select(JobRow).where(JobRow.finished_at > moment, JobRow.attempt > 0)
-    return list(await session.scalars(query))
 
 
 async def ended_before(session: AsyncSession, moment: datetime, limit: int = 100) -> list[str]:
