@@ -39,6 +39,7 @@ from api.routes import (
     reports,
     specs,
     uploads,
+    webhooks,
 )
 from api.service.rates import RATE_HEADERS
 from api.service.secret import write_private
@@ -101,6 +102,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         keys,
         quotas,
         audit,
+        webhooks,
         internal,
         health,
     ):

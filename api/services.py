@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from api.observe.lag import LoopLag
 from api.observe.metrics import Instruments
+from api.reconcile.delivery import Deliverer
 from api.reconcile.garbage import Garbage
 from api.reconcile.loop import Reconciler
 from api.service.artefacts import Artefacts
@@ -43,6 +44,7 @@ from api.service.signals import Signals
 from api.service.stream import Streams
 from api.service.territory import Territory
 from api.service.uploads import Uploads
+from api.service.webhooks import Webhooks
 from api.settings import Settings
 from api.store.database import Database
 from api.store.listener import Listener
@@ -85,6 +87,8 @@ class Services:
     drafts: Drafts
     preflights: Preflights
     recipes: Recipes
+    webhooks: Webhooks
+    deliverer: Deliverer
     reconciler: Reconciler
     listener: Listener
     lag: LoopLag
@@ -143,6 +147,8 @@ class Services:
             drafts=Drafts(cluster, territory, settings),
             preflights=Preflights(territory, settings.roots),
             recipes=Recipes(settings),
+            webhooks=Webhooks(database, signals, secret),
+            deliverer=Deliverer(database, signals, settings, secret),
             reconciler=reconciler,
             listener=listener,
             lag=lag,
@@ -164,7 +170,7 @@ class Services:
         if not self.database.is_sqlite:
             loops.append(self.listener.run())
         if self.settings.reconcile:
-            loops.append(self.reconciler.run())
+            loops += [self.reconciler.run(), self.deliverer.run()]
             if self.settings.event_days:
                 loops.append(self.retention.run())
         return loops

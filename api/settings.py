@@ -166,6 +166,18 @@ class Settings(BaseSettings):
     """Base URL of an OpenTelemetry collector's OTLP/HTTP receiver, as in `http://collector:4318`;
     nothing is traced when empty. Jobs' processes send their spans there too."""
 
+    webhook_timeout: float = Field(default=10.0, gt=0)
+    """Seconds a webhook's receiver has to answer."""
+
+    webhook_attempts: int = Field(default=12, ge=1)
+    """Sendings of one message before it is given up; with the pauses, about three hours."""
+
+    webhook_pause: float = Field(default=5.0, gt=0)
+    """Seconds after the first failed sending; doubles up to an hour."""
+
+    webhook_retention_days: float = Field(default=30.0, gt=0)
+    """How long deliveries that are over are kept."""
+
     sse_poll: float = Field(default=1.0, gt=0)
     """Seconds between looks for events that another replica stored and nobody told of."""
 

@@ -232,7 +232,7 @@ class Visitor:
                         await move(session, job, JobStatus.RECOVERING, message=said)
                     else:  # it died while recovering
                         job.message = said
-                        append_own(session, job, Log(level="warning", message=said))
+                        await append_own(session, job, Log(level="warning", message=said))
             stored.ended_at = now()
             passing(Point.SETTLE_WRITING)
         passing(Point.SETTLED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -63,6 +64,13 @@ class Database:
                     "SELECT pg_notify(:channel, job) FROM unnest(CAST(:jobs AS text[])) job"
                 )
                 await session.execute(notice, {"channel": NEWS_CHANNEL, "jobs": sorted(news)})
+
+    async def serialize(self, session: AsyncSession, what: str) -> None:
+        """Until the transaction ends, nobody else does anything under the same name."""
+        if not self.is_sqlite:
+            digest = hashlib.sha256(what.encode()).digest()
+            key = int.from_bytes(digest[:8], "big", signed=True)
+            await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
     async def serialize_queue(self, session: AsyncSession) -> None:
         """Until the transaction ends, no other replica decides who starts next."""

@@ -138,6 +138,20 @@ class IdempotencyRow(Base):
     created_at: Mapped[datetime]
 
 
+class RequestRow(Base):
+    """The request that a job was asked for with, by which one sent again is known."""
+
+    __tablename__ = "requests"
+    __table_args__ = (Index("ix_requests_body", "caller_id", "body_sha256"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    caller_id: Mapped[str] = mapped_column(Words(64))
+    body_sha256: Mapped[str] = mapped_column(Words(64))
+    resent: Mapped[bool]
+    """It said that it was sent again, and the first sending has not arrived."""
+    created_at: Mapped[datetime]
+
+
 class KeyRow(Base):
     """An API key; only its digest is kept."""
 
@@ -213,7 +227,6 @@ class FineTuneRow(Base):
     """What a job was asked for as an OpenAI fine-tuning job. Its tenant is the job's."""
 
     __tablename__ = "fine_tunes"
-    __table_args__ = (Index("ix_fine_tunes_body", "body_sha256"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     model: Mapped[str] = mapped_column(Words(512))
@@ -223,10 +236,6 @@ class FineTuneRow(Base):
     validation_file: Mapped[str | None] = mapped_column(Words(40))
     method: Mapped[dict[str, Any]]
     """The method with its hyperparameters, none of them `auto` any more."""
-    key_id: Mapped[str] = mapped_column(Words(40))
-    """The caller who asked."""
-    body_sha256: Mapped[str] = mapped_column(Words(64))
-    """Of the request, by which one sent again is known."""
 
 
 class UploadRow(Base):
@@ -303,3 +312,44 @@ class GarbageRow(Base):
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     path: Mapped[str] = mapped_column(Words)
     created_at: Mapped[datetime]
+
+
+class WebhookRow(Base):
+    """An address that is told of a tenant's events. Its secret is derived, not stored."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(Words(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Words(40), index=True)
+    url: Mapped[str] = mapped_column(Words(2048))
+    events: Mapped[str] = mapped_column(Words)
+    """Names of what it is told, space-separated."""
+    description: Mapped[str] = mapped_column(Words(256), default="")
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+
+
+class DeliveryRow(Base):
+    """One event for one webhook. What is sent is made of the event, which never changes."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "job_id", "seq", name="uq_deliveries_event"),
+        Index("ix_deliveries_due", "state", "next_at"),
+    )
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Words(40), unique=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    seq: Mapped[int] = mapped_column(Number)
+    type: Mapped[str] = mapped_column(Words(64))
+    state: Mapped[str] = mapped_column(Words(16))
+    attempts: Mapped[int] = mapped_column(default=0)
+    status_code: Mapped[int | None]
+    error: Mapped[str] = mapped_column(Words, default="")
+    created_at: Mapped[datetime]
+    next_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+    lease_token: Mapped[str | None] = mapped_column(Words(40))
+    lease_expires_at: Mapped[datetime | None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -113,9 +114,7 @@ def world(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> I
 @example(["turn", "train", "succeed", "turn", "cancel", "word 0", "turn", "rise", "sweep", "turn"])
 @example(["turn", "train", "cancel", "turn", "turn", "old news", "resume", "train", "turn"])
 @example(["turn", "pause", "turn", "resume", "turn", "old word", "turn", "word 2", "crash", "turn"])
-def test_no_sequence_changes_an_end(
-    runner: asyncio.Runner, world: World, names: list[str]
-) -> None:
+def test_no_sequence_changes_an_end(runner: asyncio.Runner, world: World, names: list[str]) -> None:
     runner.run(play(world, names))
 
 
@@ -135,7 +134,7 @@ async def play(world: World, names: list[str]) -> None:
             record = world.settings.folder(job_id).result.exists()
             assert record or job["status"] != "succeeded", "success is the record"
     told = [JobStatus(status) for status in await world.history(job_id)]  # its log has no gap
-    assert all(can_move(a, b) for a, b in zip(told, told[1:], strict=False))
+    assert all(can_move(before, after) for before, after in pairwise(told))
     assert [status for status in told if status in TERMINAL] == told[-1:] * (ended is not None)
     await asks("cancel")(world, job_id)  # the next example has the cluster to itself
     world.launcher.attempts.clear()

@@ -199,8 +199,10 @@ def test_orphans_of_every_kind_are_removed_and_strangers_left_alone(
     for job in (job_id, alive, "job-unknown"):
         ray.actors.append(detached(job))
     took = one.until(
-        lambda: {*ray.live()} == {f"{alive}-a1", "job-unknown-a1", "raysubmit_x"}
-        and [actor["actor_id"] for actor in ray.actors] == [f"of {alive}", "of job-unknown"]
+        lambda: (
+            {*ray.live()} == {f"{alive}-a1", "job-unknown-a1", "raysubmit_x"}
+            and [actor["actor_id"] for actor in ray.actors] == [f"of {alive}", "of job-unknown"]
+        )
     )
     assert took < TRUE_WITHIN
     assert status(one, job_id) == "succeeded"
