@@ -9,6 +9,8 @@ import time
 from typing import Any
 
 from api.observe.metrics import Instruments
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from api.failpoints import Point, passing
 from api.reconcile.attempts import launch_request, open_attempt, prepare_folder
 from api.reconcile.settlement import Facts, Retry, Settle, Wait, settle
@@ -223,6 +225,7 @@ class Visitor:
                     stored.outcome = message or status
                     job.deaths += reason is StopReason.ATTEMPTS_EXHAUSTED
                     await move(session, job, status, reason=reason, message=message)
+                    await come_back(session, job)
                 case Retry(message):
                     stored.outcome = message
                     job.deaths += 1
@@ -267,6 +270,14 @@ class Visitor:
                     job.message = message
         except LeaseLost:
             return
+
+
+async def come_back(session: AsyncSession, job: JobRow) -> None:
+    """A job that paused to make room for another waits for its turn again."""
+    winner = job.preempted_by
+    if job.status == JobStatus.PAUSED and winner is not None:
+        job.preempted_by = None
+        await move(session, job, JobStatus.QUEUED, message=f"made room for {winner}")
 
 
 def raise_flag(folder: JobFolder) -> None:

@@ -38,9 +38,9 @@ from api.store.database import Database
 from api.store.jobs import find_attempt, list_attempts, page_jobs
 from api.store.moves import move, open_job
 from api.store.requests import made_before, made_by_key, made_meanwhile, remember
-from api.store.tables import JobInputRow, JobRow, LabelRow
+from api.store.tables import DependencyRow, JobInputRow, JobRow, LabelRow
 from api.store.types import now
-from rlhf_service.errors import LauncherError
+from rlhf_service.errors import LauncherError, SpecError
 from rlhf_service.job import JobStatus, StopReason, can_move
 from rlhf_service.spec import JobSpec
 
@@ -163,7 +163,7 @@ class Jobs:
             job = await own_job(session, caller, job_id, lock=True)
             status = JobStatus(job.status)
             if status in (JobStatus.PAUSING, JobStatus.PAUSED):
-                pass
+                job.preempted_by = None  # it stays paused now
             elif can_move(status, JobStatus.PAUSED):
                 await move(session, job, JobStatus.PAUSED)
             elif can_move(status, JobStatus.PAUSING):
@@ -179,7 +179,7 @@ class Jobs:
             status = JobStatus(job.status)
             if status is JobStatus.PAUSED:
                 await move(session, job, JobStatus.QUEUED, message="resumed")
-            elif status is JobStatus.PAUSING:
+            elif status is JobStatus.PAUSING and job.preempted_by is None:
                 raise Conflict("the job is still pausing; resume it once it is paused")
             elif status.is_terminal or status is JobStatus.CANCELLING:
                 raise Conflict(f"the job is {status}; it cannot be resumed")
@@ -215,6 +215,8 @@ class Jobs:
             spec=spec.model_dump(mode="json"),
             cpus=needs.cpus,
             gpus=needs.gpus,
+            priority=spec.priority,
+            preemptible=spec.preemptible,
             status=JobStatus.VALIDATING,
             message="",
             version=1,
@@ -233,6 +235,9 @@ class Jobs:
         session.add_all(
             LabelRow(job_id=job.id, key=key, value=value) for key, value in spec.labels.items()
         )
+        for place, needed in enumerate(dict.fromkeys(spec.after)):
+            await check_needed(session, caller, needed, f"after[{place}]")
+            session.add(DependencyRow(job_id=job.id, needs=needed))
         await open_job(session, job)
         await move(session, job, JobStatus.QUEUED, message=note)
         return job
@@ -267,6 +272,16 @@ class Jobs:
         self.signals.notify(job_id)
         self.signals.work.set()
         return await self.get(caller, job_id)
+
+
+async def check_needed(session: AsyncSession, caller: Caller, job_id: str, field: str) -> None:
+    """The job can still be waited for. Raises SpecError."""
+    needed = await own_job_or_none(session, caller, job_id)
+    if needed is None:
+        raise SpecError(f"there is no job {job_id!r}; name one that was submitted before", field)
+    status = JobStatus(needed.status)
+    if status.is_terminal and status is not JobStatus.SUCCEEDED:
+        raise SpecError(f"{job_id} has {status}; what waits for it would never start", field)
 
 
 def new_job_id() -> str:

@@ -68,6 +68,10 @@ class JobRow(Base):
     """When cancel or pause was asked for."""
     model_deleted_at: Mapped[datetime | None]
     """When its model was deleted."""
+    priority: Mapped[int] = mapped_column(default=0)
+    preemptible: Mapped[bool] = mapped_column(default=False)
+    preempted_by: Mapped[str | None] = mapped_column(Words(40))
+    """The job that it makes room for while it is pausing; it is queued again by itself."""
     lease_token: Mapped[str | None] = mapped_column(Words(40))
     lease_expires_at: Mapped[datetime | None]
 
@@ -86,6 +90,15 @@ class LabelRow(Base):
     value: Mapped[str] = mapped_column(Words(512))
 
 
+class DependencyRow(Base):
+    """A job that has to succeed before another starts."""
+
+    __tablename__ = "dependencies"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    needs: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+
+
 class AttemptRow(Base):
     """One submission of a job to the cluster."""
 
@@ -95,7 +108,7 @@ class AttemptRow(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     submission_id: Mapped[str] = mapped_column(Words(64), unique=True)
     token_sha256: Mapped[str] = mapped_column(Words(64))
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(index=True)
     submitted_at: Mapped[datetime | None]
     """When the cluster took it."""
     refusals: Mapped[int] = mapped_column(default=0)

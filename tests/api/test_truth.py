@@ -60,6 +60,12 @@ def message(plane: Plane, job_id: str) -> str:
     return str(plane.ask("GET", f"/v1/jobs/{job_id}")["message"])
 
 
+def recorded(plane: Plane, job_id: str) -> bool:
+    """The cluster took its first attempt, and that is written down."""
+    attempts = plane.ask("GET", f"/v1/jobs/{job_id}")["attempts"]
+    return bool(attempts) and attempts[0]["submitted_at"] is not None
+
+
 def history(plane: Plane, job_id: str) -> list[str]:
     answer = plane.ask("GET", f"/v1/jobs/{job_id}/events", params={"limit": 1000})
     events: list[dict[str, Any]] = answer["data"]
@@ -148,7 +154,7 @@ def test_after_a_loss_every_job_is_told_truly(
     one.start()
     other.start()
     trains, ends, dies, stops = (submit(one, tmp_path) for _ in range(4))
-    one.until(lambda: len(ray.live()) == 4)
+    one.until(lambda: all(recorded(one, job) for job in (trains, ends, dies, stops)))
     if lost != "the cluster's head":
         one.kill()
         other.kill()
