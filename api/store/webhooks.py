@@ -16,6 +16,8 @@ from api.store.types import now
 from api.webhooks.names import name_of, wants
 from rlhf_service.events import event_adapter
 
+FORGOTTEN = "its event was dropped from the job's log"
+
 
 async def listeners(session: AsyncSession, job: JobRow) -> Sequence[WebhookRow]:
     """Who may have asked for the job's events."""
@@ -84,6 +86,11 @@ async def take_delivery(
     )
     if await session.scalar(taken) is None:
         return None
+    if not await session.scalar(select(exists().where(*event_of(delivery_id)))):
+        over = {"state": DeliveryState.DEAD, "error": FORGOTTEN, "next_at": None}
+        mine = update(DeliveryRow).where(DeliveryRow.id == delivery_id)
+        await session.execute(mine.values(**over, lease_token=None))
+        return None
     query = (
         select(DeliveryRow, WebhookRow, JobRow, EventRow)
         .join(WebhookRow, WebhookRow.id == DeliveryRow.webhook_id)
@@ -93,6 +100,12 @@ async def take_delivery(
     )
     found = (await session.execute(query)).first()
     return None if found is None else (found[0], found[1], found[2], found[3])
+
+
+def event_of(delivery_id: str) -> tuple[ColumnElement[bool], ...]:
+    """The event that a delivery tells of, while the log goes back so far."""
+    of_job = DeliveryRow.job_id == EventRow.job_id, DeliveryRow.seq == EventRow.seq
+    return (DeliveryRow.id == delivery_id, *of_job)
 
 
 async def lock_taken(session: AsyncSession, delivery_id: str, token: str) -> DeliveryRow | None:

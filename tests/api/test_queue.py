@@ -165,3 +165,14 @@ async def test_what_cannot_be_waited_for(world: World) -> None:
     answer = await world.client.post("/v1/jobs", json=world.spec(after=[mine]), headers=theirs)
     assert answer.status_code == 400 and "no job" in answer.json()["detail"]
     assert len((await world.get("/v1/jobs"))["data"]) == 2, "nothing half made"
+
+
+async def test_what_is_waited_for_is_not_deleted(world: World) -> None:
+    first = (await world.submit())["id"]
+    second = (await world.submit(after=[first]))["id"]
+    await world.ask(first, "cancel")
+    answer = await world.client.delete(f"/v1/jobs/{first}")
+    assert answer.status_code == 409 and second in answer.json()["detail"]
+    await world.turn()
+    assert (await world.client.delete(f"/v1/jobs/{first}")).status_code == 200
+    assert (await world.job(second))["reason"] == "dependency_failed"

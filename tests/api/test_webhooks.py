@@ -15,9 +15,9 @@ from typing import Any
 import openai
 import pytest
 import pytest_asyncio
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
-from api.store.tables import DeliveryRow
+from api.store.tables import DeliveryRow, EventRow
 from api.store.types import now
 from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.conftest import make_settings
@@ -315,3 +315,14 @@ async def test_a_deleted_webhook_is_told_nothing_more(world: World, there: Recei
     await world.client.delete(f"/v1/webhooks/{hook['id']}")
     assert await world.services.deliverer.turn() == 0
     assert there.got == []
+
+
+async def test_an_event_that_was_dropped_holds_up_nobody(world: World, there: Receiver) -> None:
+    hook = await make(world, there.url, events=["*"])
+    job_id = (await world.submit())["id"]
+    async with world.services.database.write() as session:
+        gone = EventRow.job_id == job_id, EventRow.seq == 1
+        await session.execute(delete(EventRow).where(*gone))
+    done = await drain(world, hook)
+    assert [d["state"] for d in done] == ["dead", "delivered"]
+    assert "dropped" in done[0]["error"]
