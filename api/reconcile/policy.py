@@ -77,11 +77,11 @@ def decide(
     """`quotas` of the tenants that have any; `started`: when each tenant last started a job."""
     found, holders = Decisions(), list(running)
     lines: dict[str, list[Waiting]] = {}
-    for job in sorted(waiting, key=lambda job: (-level(job, now), job.since, job.id)):
-        if reason := hopeless(job, capacity, quotas.get(job.tenant, Quota())):
-            found.reasons[job.id] = reason
+    for one in sorted(waiting, key=lambda job: (-level(job, now), job.since, job.id)):
+        if reason := hopeless(one, capacity, quotas.get(one.tenant, Quota())):
+            found.reasons[one.id] = reason
         else:
-            lines.setdefault(job.tenant, []).append(job)
+            lines.setdefault(one.tenant, []).append(one)
     contest = Contest(lines, dict(started), Tally.of(running), capacity, now)
     while (job := contest.next()) is not None:
         if reason := over_quota(job, holders, quotas.get(job.tenant, Quota())):
