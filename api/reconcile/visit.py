@@ -8,10 +8,10 @@ import logging
 import time
 from typing import Any
 
-from api.observe.metrics import Instruments
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.failpoints import Point, passing
+from api.observe.metrics import Instruments
 from api.reconcile.attempts import launch_request, open_attempt, prepare_folder
 from api.reconcile.settlement import Facts, Retry, Settle, Wait, settle
 from api.reconcile.spool import Spool
