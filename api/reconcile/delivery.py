@@ -17,8 +17,8 @@ from api.service.secret import webhook_key
 from api.service.signals import Signals
 from api.settings import Settings
 from api.store.database import Database
-from api.store.tables import DeliveryRow, WebhookRow
 from api.store.types import now
+from api.store.webhook_tables import DeliveryRow, WebhookRow
 from api.store.webhooks import due, give_up_all, lock_taken, purge, take_delivery
 from api.webhooks.message import message
 from api.webhooks.signature import headers

@@ -11,9 +11,9 @@ from api.service.in_use import require_unawaited, require_unread, require_unregi
 from api.service.models import has_model
 from api.service.owned import own_job
 from api.settings import Settings
+from api.store.base import Base
 from api.store.database import Database
 from api.store.tables import (
-    Base,
     GarbageRow,
     IdempotencyRow,
     JobRow,

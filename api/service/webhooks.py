@@ -20,8 +20,8 @@ from api.service.faults import BadParameter, Conflict, NotFound
 from api.service.secret import webhook_key
 from api.service.signals import Signals
 from api.store.database import Database
-from api.store.tables import DeliveryRow, WebhookRow
 from api.store.types import now
+from api.store.webhook_tables import DeliveryRow, WebhookRow
 from api.webhooks.signature import shown
 from rlhf_service.reward.operator import Operator
 from rlhf_service.reward.remote.address import AddressRefused, check_url

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from api.schemas.webhooks import DeliveryState
-from api.store.tables import DeliveryRow, EventRow, JobRow, WebhookRow
+from api.store.tables import EventRow, JobRow
 from api.store.types import now
+from api.store.webhook_tables import DeliveryRow, WebhookRow
 from api.webhooks.names import name_of, wants
 from rlhf_service.events import event_adapter
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from api.store.events import stored_event
-from api.store.tables import DeliveryRow, EventRow, JobRow
+from api.store.tables import EventRow, JobRow
+from api.store.webhook_tables import DeliveryRow
 
 
 def message(delivery: DeliveryRow, job: JobRow, event: EventRow) -> bytes:

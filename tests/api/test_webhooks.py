@@ -17,8 +17,9 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import delete, update
 
-from api.store.tables import DeliveryRow, EventRow
+from api.store.tables import EventRow
 from api.store.types import now
+from api.store.webhook_tables import DeliveryRow
 from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.conftest import make_settings
 from tests.api.world import JSON, World, running, started, step
