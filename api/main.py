@@ -24,6 +24,7 @@ from api.routes import (
     artefacts,
     audit,
     chat,
+    dashboard,
     events,
     files,
     fine_tuning,
@@ -104,6 +105,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         audit,
         webhooks,
         internal,
+        dashboard,
         health,
     ):
         app.include_router(routes.router)

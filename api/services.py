@@ -15,6 +15,7 @@ from api.service.artefacts import Artefacts
 from api.service.audit import Audit
 from api.service.checkpoints import Checkpoints
 from api.service.cluster import Cluster
+from api.service.dashboard import Dashboard
 from api.service.deletion import Deletion
 from api.service.descent import Descent
 from api.service.drafts import Drafts
@@ -39,6 +40,7 @@ from api.service.reports import Reports
 from api.service.retention import Retention
 from api.service.scrape import Scrape
 from api.service.secret import server_secret
+from api.service.sessions import Sessions
 from api.service.sign_in import SignIn
 from api.service.signals import Signals
 from api.service.stream import Streams
@@ -78,6 +80,8 @@ class Services:
     generation: Generation
     keys: Keys
     sign_in: SignIn
+    sessions: Sessions
+    dashboard: Dashboard
     quotas: Quotas
     audit: Audit
     rates: Rates
@@ -140,6 +144,8 @@ class Services:
             generation=Generation(models, settings),
             keys=keys,
             sign_in=SignIn(keys, oidc_of(settings)),
+            sessions=Sessions(keys, secret),
+            dashboard=Dashboard(settings),
             quotas=Quotas(database),
             audit=Audit(database, settings),
             rates=Rates(settings.rate_limit),
@@ -178,6 +184,7 @@ class Services:
     async def close(self) -> None:
         await self.generation.close()
         await self.sign_in.close()
+        await self.dashboard.close()
         self.graders.close()
         self.preflights.close()
         self.cluster.close()
