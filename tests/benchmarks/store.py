@@ -1,8 +1,8 @@
 """Lists and logs over a large store: python -m tests.benchmarks.store [--jobs 100000] [--events 100]
 
-Fills a database in bulk (`--events` for each job, so 10 million by default), then asks through REST. Prints one
-JSON line: seconds to build, and milliseconds of each kind of request. `--database sqlite` or `postgresql`,
-which runs a server of its own.
+Fills a database in bulk (`--events` for each job, so 10 million by default), then asks through REST.
+Prints one JSON line: seconds to build, and milliseconds of each kind of request. `--database sqlite`
+or `postgresql`, which runs a server of its own.
 """
 
 from __future__ import annotations
@@ -76,14 +76,11 @@ async def fill(url: str, template: str, jobs: int, events: int) -> float:
             await connection.commit()
         zone = "+00:00" if kind == "postgresql" else ""
         moment = f"'2026-01-01 00:00:00.000000{zone}'"
-            "'2026-01-01 00:00:00.000000+00:00'"
-            if kind == "postgresql"
-            else "'2026-01-01 00:00:00.000000'"
-        )
         first = await connection.scalar(text("SELECT min(number) FROM jobs")) or 0
         for begin in range(0, jobs, 5000):
             log = (
-                "INSERT INTO events (job_id, seq, attempt, producer, producer_seq, type, body, created_at) "
+                "INSERT INTO events "
+                "(job_id, seq, attempt, producer, producer_seq, type, body, created_at) "
                 f"SELECT jobs.id, n.n, 1, 'a1-learner-1-0', n.n, 'step', '{step}', {moment} "
                 f"FROM jobs, {numbers} {'AS n' if kind == 'sqlite' else ''} "
                 f"WHERE jobs.number > {first + begin} AND jobs.number <= {first + begin + 5000}"
