@@ -72,6 +72,8 @@ class JobRow(Base):
     """`retry` or `clone`."""
     stop_requested_at: Mapped[datetime | None]
     """When cancel or pause was asked for."""
+    traceparent: Mapped[str | None] = mapped_column(Words(64))
+    """The span of the request that submitted it."""
     model_deleted_at: Mapped[datetime | None]
     """When its model was deleted."""
     lease_token: Mapped[str | None] = mapped_column(Words(40))
