@@ -32,6 +32,8 @@ class LaunchRequest:
     """Bearer token good for this job and attempt only."""
     owner: str = ""
     """Whose job it is, where several control planes share a cluster."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """More variables of the driver and all that it starts. Not secret."""
 
     @property
     def submission_id(self) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from api.failpoints import Point
-from tests.api.conftest import pg_program
 from tests.api.fake_ray import FakeRay, RayJob, fake_ray
 from tests.api.planes import Cut, Plane, planes, small_spec
+from tests.api.postgres import pg_program
 
 TRUE_WITHIN = 30.0
 """Seconds after which what is said of every job must be so."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011_queue"
-down_revision = "0010_webhooks"
+revision = "0012_queue"
+down_revision = "0011_webhooks"
 
 
 def upgrade() -> None:

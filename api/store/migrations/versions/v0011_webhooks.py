@@ -7,8 +7,8 @@ from alembic import op
 
 from api.store.types import UtcDateTime
 
-revision = "0010_webhooks"
-down_revision = "0009_requests"
+revision = "0011_webhooks"
+down_revision = "0010_requests"
 
 Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

@@ -7,8 +7,8 @@ from alembic import op
 
 from api.store.types import UtcDateTime
 
-revision = "0009_requests"
-down_revision = "0008_lineage"
+revision = "0010_requests"
+down_revision = "0009_pages"
 
 
 def upgrade() -> None:
