@@ -9,7 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.service.faults import Conflict
-from api.store.tables import DependencyRow, JobInputRow, JobRow, RegisteredModelRow
+from api.store.queue_tables import DependencyRow
+from api.store.tables import JobInputRow, JobRow, RegisteredModelRow
 from rlhf_service.job import TERMINAL
 
 

@@ -38,8 +38,9 @@ from api.settings import Settings
 from api.store.database import Database
 from api.store.jobs import find_attempt, list_attempts, page_jobs
 from api.store.moves import move, open_job
+from api.store.queue_tables import DependencyRow
 from api.store.requests import made_before, made_by_key, made_meanwhile, remember
-from api.store.tables import DependencyRow, JobInputRow, JobRow, LabelRow
+from api.store.tables import JobInputRow, JobRow, LabelRow
 from api.store.types import now
 from rlhf_service.errors import LauncherError, SpecError
 from rlhf_service.job import JobStatus, StopReason, can_move

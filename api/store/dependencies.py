@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.store.tables import DependencyRow, JobRow
+from api.store.queue_tables import DependencyRow
+from api.store.tables import JobRow
 from rlhf_service.job import JobStatus
 
 

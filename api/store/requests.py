@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.store.tables import IdempotencyRow, JobRow, RequestRow
+from api.store.queue_tables import RequestRow
+from api.store.tables import IdempotencyRow, JobRow
 from api.store.types import now
 
 RESEND_WINDOW = timedelta(minutes=15)

@@ -87,15 +87,6 @@ class LabelRow(Base):
     value: Mapped[str] = mapped_column(Words(512))
 
 
-class DependencyRow(Base):
-    """A job that has to succeed before another starts."""
-
-    __tablename__ = "dependencies"
-
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    needs: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-
-
 class AttemptRow(Base):
     """One submission of a job to the cluster."""
 
@@ -145,20 +136,6 @@ class IdempotencyRow(Base):
     key: Mapped[str] = mapped_column(Words(255), primary_key=True)
     body_sha256: Mapped[str] = mapped_column(Words(64))
     job_id: Mapped[str] = mapped_column(Words(40))
-    created_at: Mapped[datetime]
-
-
-class RequestRow(Base):
-    """The request that a job was asked for with, by which one sent again is known."""
-
-    __tablename__ = "requests"
-    __table_args__ = (Index("ix_requests_body", "caller_id", "body_sha256"),)
-
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    caller_id: Mapped[str] = mapped_column(Words(64))
-    body_sha256: Mapped[str] = mapped_column(Words(64))
-    resent: Mapped[bool]
-    """It said that it was sent again, and the first sending has not arrived."""
     created_at: Mapped[datetime]
 
 
