@@ -24,6 +24,7 @@ import ray
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
 from cluster.outcome import Outcome
+from cluster.peaks import measured
 from cluster.replay import reported_steps
 from cluster.sinks import Forwarder, JsonlSink
 from rlhf_service.events import JobStopped, Log, RoleStopped
@@ -134,11 +135,14 @@ def drive(
     job = folder.root.name
     try:
         ray.init(address="auto", namespace=namespace_of(job), log_to_driver=True)
-        with PoolHost(spec, job):
+        with PoolHost(spec, job) as host:
             assignment = LearnerAssignment(
                 spec=spec, folder=folder.root, attempt=attempt, traceparent=traceparent
             )
-            return watch(assignment, folder, sink)
+            stopped = watch(assignment, folder, sink)
+            for found in (*host.peaks(), measured("driver")):
+                sink.emit(found)
+            return stopped
     except Exception as fault:
         log.exception("the driver failed")
         return JobStopped(reason=StopReason.INTERNAL_ERROR, message=repr(fault), retryable=True)
