@@ -23,8 +23,10 @@ import ray
 
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
+from cluster.meters import RayMeters
 from cluster.outcome import Outcome
 from cluster.peaks import measured
+from cluster.readings import of_attempt
 from cluster.replay import reported_steps
 from cluster.sinks import Forwarder, JsonlSink
 from rlhf_service.events import JobStopped, Log, RoleStopped
@@ -39,6 +41,9 @@ DRAIN_SECONDS = 30
 START_SECONDS = 600
 """What the learners' processes may take to start, however short the job's patience is."""
 OUTCOME_GRACE_SECONDS = 3
+
+METERS_SECONDS = 2.0
+"""Between two looks at how long the learners have been silent, for Prometheus."""
 
 POLL_SECONDS = "0.25"
 """How often Ray Train looks at its workers; a report or a death waits that long."""
@@ -199,8 +204,12 @@ def watch(assignment: LearnerAssignment, folder: JobFolder, sink: JsonlSink) -> 
     settled_at: float | None = None
     pulse = Pulse(folder, assignment.attempt)
     patience = assignment.spec.recovery.stall_timeout
+    meters, told_at = RayMeters(folder.root.name, "driver", 0), 0.0
     while thread.is_alive():
         thread.join(timeout=0.2)
+        if time.monotonic() - told_at > METERS_SECONDS:
+            told_at = time.monotonic()
+            meters.take(of_attempt(assignment.attempt, pulse.silence()))
         if pulse.silence() > (patience if pulse.started else max(patience, START_SECONDS)):
             return stalled(pulse, sink)
         if Outcome.read(folder, assignment.attempt) is not None:
