@@ -60,12 +60,12 @@ def fill(connection: sa.Connection) -> list[str]:
     """A row in each table of the schema that is there; their names."""
     found = sa.MetaData()
     found.reflect(connection)
-    tables = [table for table in found.sorted_tables if table.name != "alembic_version"]
-    for table in tables:
+    there = [table for table in found.sorted_tables if table.name != "alembic_version"]
+    for table in there:
         if not connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one():
             row = {column.name: value_of(column) for column in table.columns}
             connection.execute(table.insert().values(row))
-    return [table.name for table in tables]
+    return [table.name for table in there]
 
 
 def value_of(column: sa.Column[Any]) -> object:

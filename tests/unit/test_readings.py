@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,28 +29,26 @@ from rlhf_service.reports import PpoReport, PreferenceReport, SupervisedReport
 from rlhf_service.testing import ListSink
 
 NUMBER = st.floats(-1e6, 1e6)
-REPORTS = st.one_of(
-    *(
-        st.builds(
-            report,
-            **{
-                name: st.integers(0, 1000) if field.annotation is int else NUMBER
-                for name, field in report.model_fields.items()
-                if field.annotation in (int, float)
-            },
-        )
-        for report in (SupervisedReport, PreferenceReport, PpoReport)
-    )
-)
+
+
+def made(cls: type, **given: st.SearchStrategy[object]) -> st.SearchStrategy[Any]:
+    """Records of a class, their numbers finite as those of events are."""
+    kinds = {int: st.integers(1, 1000), float: NUMBER}
+    numbers = {
+        name: kinds[field.annotation]
+        for name, field in cls.model_fields.items()
+        if field.annotation in kinds
+    }
+    return st.builds(cls, **numbers | given)
+
+
+REPORTS = st.one_of(*map(made, (SupervisedReport, PreferenceReport, PpoReport)))
 TEXT = st.text(max_size=5)
 EVENTS = st.one_of(
-    st.builds(StepCompleted, stage=TEXT, step=st.integers(1), steps=st.integers(1), report=REPORTS),
-    *(
-        st.builds(event)
-        for event in (AlarmRaised, AlarmCleared, CheckpointSaved, PromptQuarantined, Log)
-    ),
-    st.builds(RoleStopped, role=st.sampled_from(["rollout-3", "learner"])),
-    st.builds(Recovered, role=st.sampled_from(["reward-12", "learner"])),
+    made(StepCompleted, stage=TEXT, report=REPORTS),
+    *map(made, (AlarmRaised, AlarmCleared, CheckpointSaved, PromptQuarantined, Log)),
+    made(RoleStopped, role=st.sampled_from(["rollout-3", "learner"])),
+    made(Recovered, role=st.sampled_from(["reward-12", "learner"])),
 )
 
 
