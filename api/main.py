@@ -34,6 +34,7 @@ from api.routes import (
     jobs,
     keys,
     models,
+    plans,
     preflights,
     quotas,
     recipes,
@@ -88,6 +89,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     document.install(app)
     for routes in (
         jobs,
+        plans,
         specs,
         preflights,
         recipes,

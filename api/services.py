@@ -31,6 +31,7 @@ from api.service.keys import Keys
 from api.service.lineage import Lineage
 from api.service.models import Models
 from api.service.oidc import oidc_of
+from api.service.plans import Plans
 from api.service.preflights import Preflights
 from api.service.quotas import Quotas
 from api.service.rates import Rates
@@ -63,6 +64,7 @@ class Services:
     database: Database
     cluster: Cluster
     jobs: Jobs
+    plans: Plans
     descent: Descent
     deletion: Deletion
     events: Events
@@ -127,6 +129,7 @@ class Services:
             database=database,
             cluster=cluster,
             jobs=jobs,
+            plans=Plans(database, territory, settings),
             descent=Descent(database, jobs, settings),
             deletion=Deletion(database, settings),
             events=Events(database, signals, metrics),

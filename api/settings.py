@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from rlhf_service.planning.catalogue import GPUS
+from rlhf_service.planning.device import FILE
 from rlhf_service.storage import JobFolder
 
 
@@ -118,6 +120,13 @@ class Settings(BaseSettings):
     generation_idle: float = Field(default=300.0, gt=0)
     """Seconds without a request after which a model is unloaded."""
 
+    device_profile: Path | None = None
+    """What `rlhf calibrate` measured of the machines that jobs run on; `device-profile.json` in the
+    storage's `control` folder when unset."""
+
+    gpu: str = ""
+    """GPU of the planner's catalogue that the cluster has, for plans of jobs on GPUs."""
+
     reconcile: bool = True
     """Run the background loops in this process."""
 
@@ -218,6 +227,13 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("gpu", mode="after")
+    @classmethod
+    def gpu_is_known(cls, value: str) -> str:
+        if value and value not in GPUS:
+            raise ValueError(f"no GPU {value!r} in the catalogue; there are {', '.join(GPUS)}")
+        return value
+
     @field_validator("storage", mode="after")
     @classmethod
     def storage_is_absolute(cls, value: Path) -> Path:
@@ -257,6 +273,11 @@ class Settings(BaseSettings):
     def control(self) -> Path:
         """The control plane's own folder; jobs may not read it."""
         return self.storage / "control"
+
+    @property
+    def profile(self) -> Path:
+        """The planner's device profile."""
+        return self.device_profile or self.control / FILE
 
     @property
     def roots(self) -> tuple[Path, ...]:

@@ -23,7 +23,10 @@ import ray
 
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
+from cluster.meters import RayMeters
 from cluster.outcome import Outcome
+from cluster.peaks import measured
+from cluster.readings import of_attempt
 from cluster.replay import reported_steps
 from cluster.sinks import Forwarder, JsonlSink
 from cluster.stacks import culprits, stacks
@@ -40,6 +43,9 @@ DRAIN_SECONDS = 30
 START_SECONDS = 600
 """What the learners' processes may take to start, however short the job's patience is."""
 OUTCOME_GRACE_SECONDS = 3
+
+METERS_SECONDS = 2.0
+"""Between two looks at how long the learners have been silent, for Prometheus."""
 
 POLL_SECONDS = "0.25"
 """How often Ray Train looks at its workers; a report or a death waits that long."""
@@ -136,11 +142,14 @@ def drive(
     job = folder.root.name
     try:
         ray.init(address="auto", namespace=namespace_of(job), log_to_driver=True)
-        with PoolHost(spec, job):
+        with PoolHost(spec, job) as host:
             assignment = LearnerAssignment(
                 spec=spec, folder=folder.root, attempt=attempt, traceparent=traceparent
             )
-            return watch(assignment, folder, sink)
+            stopped = watch(assignment, folder, sink)
+            for found in (*host.peaks(), measured("driver")):
+                sink.emit(found)
+            return stopped
     except Exception as fault:
         log.exception("the driver failed")
         return JobStopped(reason=StopReason.INTERNAL_ERROR, message=repr(fault), retryable=True)
@@ -204,8 +213,12 @@ def watch(assignment: LearnerAssignment, folder: JobFolder, sink: JsonlSink) -> 
     settled_at: float | None = None
     pulse = Pulse(folder, assignment.attempt)
     patience = assignment.spec.recovery.stall_timeout
+    meters, told_at = RayMeters(folder.root.name, "driver", 0), 0.0
     while thread.is_alive():
         thread.join(timeout=0.2)
+        if time.monotonic() - told_at > METERS_SECONDS:
+            told_at = time.monotonic()
+            meters.take(of_attempt(assignment.attempt, pulse.silence()))
         if pulse.silence() > (patience if pulse.started else max(patience, START_SECONDS)):
             return stalled(pulse, sink, folder.vitals(assignment.attempt))
         if Outcome.read(folder, assignment.attempt) is not None:

@@ -125,6 +125,8 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     # After the environment is set: DeepSpeed reads it when imported.
     import torch
 
+    from cluster.meters import MeteredSink, RayMeters
+    from cluster.peaks import measured
     from cluster.pools import RayPools
     from cluster.sinks import JsonlSink
     from rlhf_service.learner.checkpoint import CheckpointFolder
@@ -151,7 +153,8 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     place.listen(vitals.enter)
     trackers = [build_tracker(kind, folder.tracking, job, spec.name) for kind in kinds]
     own = JsonlSink(folder, job, assignment.attempt, producer)
-    sink = TrackedSink(own, dict(zip(kinds, trackers, strict=True)))
+    metered = MeteredSink(own, RayMeters(job, "learner", group.rank))
+    sink = TrackedSink(metered, dict(zip(kinds, trackers, strict=True)))
     context = StageContext(
         spec=spec,
         folder=folder,
@@ -172,6 +175,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     except StopRequested as stopped:
         return Outcome(StopReason.CANCELLED_BY_USER, str(stopped))
     finally:
+        own.emit(measured("learner", group.rank))
         sink.close()
         vitals.close()
     return Outcome(StopReason.COMPLETED)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.service.measured import keep_actual
 from api.store.events import append_record, unknown_records
 from api.store.jobs import find_attempt
 from api.store.moves import move
@@ -48,6 +49,8 @@ async def take_in(session: AsyncSession, job: JobRow, records: Sequence[EventRec
         attempt = attempts[record.attempt]
         if attempt is not None:
             await _reflect(session, job, attempt, record.event)
+    if any(isinstance(record.event, JobStopped) for record in fresh):
+        await keep_actual(session, job.id)
     if fresh:
         job.updated_at = now()
     return len(fresh)

@@ -30,6 +30,7 @@ from api.service.faults import (
 from api.service.inputs import Input, inputs_of
 from api.service.logs import LogPart, log_view
 from api.service.owned import own_job, own_job_or_none
+from api.service.plans import plan_quietly, plan_row
 from api.service.quotas import check_room
 from api.service.signals import Signals
 from api.service.territory import Territory
@@ -90,6 +91,7 @@ class Jobs:
         await self.territory.check(caller, spec)
         note = await check_submission(spec, self.settings.roots, self.cluster)
         inputs = await asyncio.to_thread(inputs_of, spec, self.settings)
+        planned = await asyncio.to_thread(plan_quietly, spec, self.settings)
         try:
             async with self.database.write() as session:
                 await self.database.serialize(session, f"{caller.id} {body}")
@@ -98,6 +100,8 @@ class Jobs:
                     job = await self._insert(session, caller, spec, note)
                     remember(session, job, caller.id, body, key=key, resent=asked.resent)
                     session.add_all(input_row(job, found) for found in inputs)
+                    if planned is not None:
+                        session.add(plan_row(job, planned))
                     await session.flush()
                     if beside is not None:
                         await beside(session, job)

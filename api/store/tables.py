@@ -257,6 +257,18 @@ class UploadPartRow(Base):
     created_at: Mapped[datetime]
 
 
+class PlanRow(Base):
+    """What a job was planned to take when it was accepted, and what it took."""
+
+    __tablename__ = "plans"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    plan: Mapped[dict[str, Any]]
+    actual: Mapped[dict[str, Any] | None]
+    """Null until an attempt ends."""
+    created_at: Mapped[datetime]
+
+
 class JobInputRow(Base):
     """A file or folder that a job reads, as it was when the job was accepted."""
 

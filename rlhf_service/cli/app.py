@@ -15,6 +15,7 @@ from rlhf_service.cli.keys import keys_app
 from rlhf_service.cli.local import local
 from rlhf_service.cli.logs import logs_app
 from rlhf_service.cli.models import models_app
+from rlhf_service.cli.plan import planning
 
 app = typer.Typer(
     name="rlhf",
@@ -27,6 +28,7 @@ for part, panel in (
     (inspect_app, "What a job says and leaves"),
     (logs_app, "What a job says and leaves"),
     (drafts_app, "Before a job"),
+    (planning, "Before a job"),
     (models_app, "Models and files"),
     (keys_app, "Service and keys"),
     (doctor_app, "This machine"),
