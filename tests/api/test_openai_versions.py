@@ -25,6 +25,9 @@ from tests.api.served import CHAT, Served, lines, served, until
 from tests.api.test_openai_jobs import model_folder
 from tests.api.world import step
 
+# One server for all of them.
+pytestmark = pytest.mark.xdist_group("openai_versions")
+
 FLOW = Path(__file__).with_name("openai_flow.py")
 
 
@@ -45,6 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         reconcile=True,
         reconcile_interval=0.05,
         generation_models=2,
+        generation_timeout=280,
         generation_threads=1,
     )
     with served(settings, FakeLauncher()) as here, here.http() as http:
