@@ -87,6 +87,7 @@ def train(folder: JobFolder) -> None:
     (saved / MANIFEST).write_text(json.dumps(manifest))
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_flow(finished: Finished, version: str) -> None:
     here = finished.here
