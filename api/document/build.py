@@ -26,6 +26,7 @@ TAGS = {
     "keys": "API keys, and who the caller is.",
     "quotas": "What tenants may use.",
     "audit": "Who did what.",
+    "webhooks": "Telling other services what becomes of jobs.",
     "internal": "What drivers call.",
     "health": "For load balancers and probes.",
 }
@@ -35,6 +36,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "download_archive": ("application/x-tar",),
     "stream_events": ("text/event-stream",),
     "get_job_report_page": ("text/html",),
+    "metrics": ("text/plain", "application/openmetrics-text"),
     "create_chat_completion": ("application/json", "text/event-stream"),
     "create_completion": ("application/json", "text/event-stream"),
 }
