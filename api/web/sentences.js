@@ -24,6 +24,7 @@ const SENTENCES = {
   role_stopped: (e) => `${e.role} ${e.stalled ? "stalled" : "died"} in ${e.phase}: ${e.message}`,
   prompt_quarantined: (e) => `${at(e)}: prompt ${e.prompt} set aside: ${e.message}`,
   log: (e) => e.message,
+  memory: (e) => `${e.role} ${e.process} held ${(e.peak / 2 ** 20).toFixed(0)} MiB at most.`,
   job_stopped: (e) => `The attempt ended: ${words(e.reason).toLowerCase()}${e.message ? `: ${e.message}` : ""}`,
 };
 
