@@ -3,6 +3,8 @@
 const chart = (group, title, unit, lines, more = {}) => ({ group, title, unit, lines, ...more });
 const quiet = { hide: "zeros" }; // shown once a figure is not 0
 const steady = { hide: "constant" }; // shown once a figure changes
+const arithmetic = (more = {}) => chart("Speed", "Arithmetic", "useful operations per second",
+  { flops_per_second: "whole step", ...more, peak_flops_per_second: "measured peak" }, quiet);
 
 export const FIGURES = {
   supervised: [
@@ -10,6 +12,7 @@ export const FIGURES = {
     chart("Update", "Learning rate", "", { learning_rate: "learning rate" }),
     chart("Update", "Gradient norm", "before clipping", { grad_norm: "norm" }),
     chart("Speed", "Throughput", "tokens per second", { tokens_per_second: "trained" }),
+    arithmetic(),
   ],
   preference: [
     chart("Objective", "Loss", "−log σ(margin)", { loss: "training" }),
@@ -18,6 +21,7 @@ export const FIGURES = {
     chart("Update", "Learning rate", "", { learning_rate: "learning rate" }),
     chart("Update", "Gradient norm", "before clipping", { grad_norm: "norm" }),
     chart("Speed", "Throughput", "pairs per second", { pairs_per_second: "trained" }),
+    arithmetic(),
   ],
   ppo: [
     chart("Objective", "Reward", "mean over responses", { score_mean: "score", return_mean: "return" }),
@@ -46,8 +50,9 @@ export const FIGURES = {
     chart("Speed", "Throughput", "tokens per second", { tokens_per_second: "whole step", generate_tokens_per_second: "sampling" }),
     chart("Speed", "Time of a step", "seconds", {
       "seconds.generate": "generate", "seconds.judge": "judge", "seconds.annotate": "annotate",
-      "seconds.update": "update", "seconds.publish": "publish",
+      "seconds.update": "update", "seconds.publish": "publish", "seconds.other": "between them",
     }),
+    arithmetic({ update_flops_per_second: "update" }),
     chart("Speed", "Temperature", "of sampling", { temperature: "temperature" }, steady),
   ],
 };
