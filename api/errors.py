@@ -86,7 +86,7 @@ def too_often(request: Request) -> RateLimited | None:
     """What to say to an address that shows wrong credentials again and again."""
     failures: Rates = request.app.state.services.failures
     address = address_of(request.scope)
-    log.warning("%s: wrong credentials for %s", address, request.url.path)
+    log.warning("%s: wrong credentials for %r", address, request.url.path)
     taken = failures.take(address)
     if taken is None or taken.allowed:
         return None
