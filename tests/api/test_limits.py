@@ -154,5 +154,29 @@ async def test_no_route_takes_more_than_its_limit_declared_or_in_pieces(
         assert read_in_pieces >= 10
 
 
+@pytest.mark.asyncio
+@sqlite
+async def test_no_strangers_body_is_read(world: World) -> None:
+    schema = await world.get("/openapi.json")
+    walked = 0
+    for method, path in routes(schema):
+        if method == "get":
+            continue
+        for token in ({}, {"authorization": "Bearer rlhf_wrong"}):
+            taken = 0
+
+            async def pieces():  # type: ignore[no-untyped-def]
+                nonlocal taken
+                taken += 1
+                yield b"[" * 1024
+
+            headers = {"content-type": "application/json", "authorization": "", **token}
+            answer = await world.client.request(method, path, content=pieces(), headers=headers)
+            assert answer.status_code == 401, (method, path, answer.text)
+            assert taken == 0, (method, path)
+            walked += 1
+    assert walked >= 30
+
+
 async def counted(world: World) -> int:
     return len((await world.get("/v1/jobs"))["data"]) + len((await world.get("/v1/files"))["data"])
