@@ -48,7 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         reconcile=True,
         reconcile_interval=0.05,
         generation_models=2,
-        generation_timeout=280,
+        generation_timeout=500,
         generation_threads=1,
     )
     with served(settings, FakeLauncher()) as here, here.http() as http:
@@ -87,7 +87,7 @@ def train(folder: JobFolder) -> None:
     (saved / MANIFEST).write_text(json.dumps(manifest))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_flow(finished: Finished, version: str) -> None:
     here = finished.here
@@ -102,7 +102,7 @@ def test_the_flow(finished: Finished, version: str) -> None:
             here.say(job_id, step(1), CheckpointSaved(stage="sft", step=1, path="/x", seconds=1))
             model_folder(here.settings.folder(job_id).model)
             here.launcher.succeed(here.submitted(job_id))
-            rest, _ = flow.communicate(timeout=240)
+            rest, _ = flow.communicate(timeout=560)
         finally:
             flow.kill()
     assert flow.returncode == 0
