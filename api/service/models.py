@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import select
 
 from api.openai.names import job_of, model_name
 from api.openai.objects import Deleted, unix
+from api.openai.transcript import transcript_of
 from api.schemas import ModelView, Page, StageModelView
 from api.service.admission import paths_of
 from api.service.base_models import base_folder, base_views
 from api.service.caller import Caller
 from api.service.faults import BadParameter, Conflict, NotFound
+from api.service.origin import origin
 from api.service.owned import own_job_or_none
 from api.settings import Settings
 from api.store.database import Database
@@ -25,6 +28,7 @@ from api.store.tables import FineTuneRow, JobRow
 from api.store.types import now
 from rlhf_service.job import TERMINAL, JobStatus
 from rlhf_service.spec import JobSpec
+from rlhf_service.spec.stages import RewardStage
 
 
 class Models:
@@ -49,27 +53,37 @@ class Models:
                 raise BadParameter(f"there is no model {after!r} to list after", "after")
             before = None if cursor is None else cursor.number
             found = await page_models(session, caller.tenant, before=before, limit=limit + 1)
-        views = [self._view(job, tune) for job, tune in found]
+        views = [self._view(job, tune, base) for job, tune in found]
         return Page[ModelView].of([*views, *base], limit, lambda model: model.id)
 
     async def get(self, caller: Caller, model_id: str) -> ModelView:
         async with self.database.read() as session:
             job = await own_job_or_none(session, caller, job_of(model_id))
             tune = None if job is None else await session.get(FineTuneRow, job.id)
+        base = await asyncio.to_thread(base_views, self.settings)
         if job is not None and has_model(job):
-            return self._view(job, tune)
-        for view in await asyncio.to_thread(base_views, self.settings):
+            return await asyncio.to_thread(speaking, self._view(job, tune, base))
+        for view in base:
             if view.id == model_id:
-                return view
+                return await asyncio.to_thread(speaking, view)
         raise missing(model_id)
 
     async def folder(self, caller: Caller, model_id: str) -> Path | None:
-        """Where a finished job's or a base model lies; None when there is no such model."""
+        """Where a model lies: a finished job's, that of one of its stages (`<job>/<stage>`), or a base
+        model; None when there is no such model.
+        """
+        job_id, _, stage = job_of(model_id).partition("/")
         async with self.database.read() as session:
-            job = await own_job_or_none(session, caller, job_of(model_id))
-        if job is not None:
-            return self.settings.folder(job.id).model if has_model(job) else None
-        return await asyncio.to_thread(base_folder, self.settings, model_id)
+            job = await own_job_or_none(session, caller, job_id)
+        if job is None:
+            return await asyncio.to_thread(base_folder, self.settings, model_id)
+        if not has_model(job):
+            return None
+        folder = self.settings.folder(job.id)
+        if not stage:
+            return folder.model
+        known = {own.name for own in JobSpec.model_validate(job.spec).stages}
+        return folder.stage_model(stage) if stage in known else None
 
     async def delete(self, caller: Caller, model_id: str) -> Deleted:
         """Delete a job's model and those of its stages. Raises Conflict while a job reads one."""
@@ -91,12 +105,15 @@ class Models:
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
         return Deleted(id=model_id, object="model")
 
-    def _view(self, job: JobRow, tune: FineTuneRow | None) -> ModelView:
+    def _view(
+        self, job: JobRow, tune: FineTuneRow | None, base: Sequence[ModelView]
+    ) -> ModelView:
         folder = self.settings.folder(job.id)
-        stages = JobSpec.model_validate(job.spec).stages
+        spec = JobSpec.model_validate(job.spec)
         created = job.finished_at or job.updated_at
+        name = model_name(job.id, tune.model, tune.suffix) if tune is not None else job.id
         return ModelView(
-            id=model_name(job.id, tune.model, tune.suffix) if tune is not None else job.id,
+            id=name,
             created=unix(created),
             owned_by="rlhf-service",
             name=job.name,
@@ -104,11 +121,20 @@ class Models:
             created_at=created,
             stages=[
                 StageModelView(
-                    stage=stage.name, type=stage.type, path=str(folder.stage_model(stage.name))
+                    stage=stage.name,
+                    type=stage.type,
+                    path=str(folder.stage_model(stage.name)),
+                    model=None if isinstance(stage, RewardStage) else f"{name}/{stage.name}",
                 )
-                for stage in stages
+                for stage in spec.stages
             ],
+            base=origin(spec, job.id, self.settings, base),
         )
+
+
+def speaking(view: ModelView) -> ModelView:
+    """With whether it is spoken to in messages."""
+    return view.model_copy(update={"chat": transcript_of(Path(view.path)).learns_messages})
 
 
 def has_model(job: JobRow) -> bool:

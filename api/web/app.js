@@ -1,10 +1,12 @@
-// Picks the view by the address: #job-…, #compare=job-…,job-…, #submit, #submit=job-…, or the list.
+// Picks the view by the address: #job-…, #compare=job-…,job-…, #submit, #submit=job-…,
+// #playground, #playground=model,base, or the list.
 
 import { key } from "./api.js";
 import { compareView } from "./compare.js";
 import { el } from "./dom.js";
 import { jobView } from "./job.js";
 import { jobsView } from "./jobs.js";
+import { playgroundView } from "./playground.js";
 import { signInView } from "./signin.js";
 import { submitView } from "./submit.js";
 
@@ -16,6 +18,7 @@ const ROUTES = [
   [/^job-/, "Job", (host, found, signal) => jobView(host, found, signal)],
   [/^compare(=|$)/, "Compare", (host, found, signal) => compareView(host, ids(found), signal)],
   [/^submit(=|$)/, "New job", (host, found, signal) => submitView(host, ids(found)[0], signal)],
+  [/^playground(=|$)/, "Playground", (host, found, signal) => playgroundView(host, ids(found), signal)],
   [/^/, "Jobs", (host, found, signal) => jobsView(host, signal)],
 ];
 const ids = (text) => (text.split("=")[1] ?? "").split(",").filter(Boolean);

@@ -67,12 +67,13 @@ class Head {
     const action = (verb, text, before) => el("button", { type: "button", dataset: { verb }, onclick: (event) => this.act(event.target, verb, before) }, text);
     this.actions = [action("pause", "Pause"), action("resume", "Resume"), action("cancel", "Cancel", () => confirmed(
       `Cancel ${job.name}?`, "It stops for good. Its checkpoints and events stay. To go on later, pause it instead.", "Cancel the job"))];
+    this.play = el("a", { class: "button", href: `#playground=${job.id}`, hidden: true }, "Try the model");
     this.element = el("header", { class: "job-head" },
       el("div", {},
         el("h2", { tabindex: -1 }, job.name),
         el("p", { class: "line" }, this.status, this.connection, el("code", { class: "soft" }, job.id)),
         this.message),
-      el("div", { class: "actions" }, this.actions,
+      el("div", { class: "actions" }, this.actions, this.play,
         // The opened page reads the key of this tab, which it may because this one opened it.
         el("a", { class: "button", href: `/web/report.html#${job.id}`, target: "_blank", rel: "opener" }, "Report"),
         el("button", { type: "button", onclick: () => this.save(job.id) }, "Save report"),
@@ -101,6 +102,7 @@ class Head {
     if (this.shown !== job.status) this.status.replaceChildren(badge(job.status));
     this.shown = job.status;
     this.message.textContent = job.status === "failed" ? "" : job.message;
+    this.play.hidden = job.status !== "succeeded";
     for (const button of this.actions) {
       const able = can[button.dataset.verb](job.status);
       button.disabled = !able;
