@@ -28,8 +28,9 @@ demo: $(READY)
 serve: $(READY)
 	$(BIN)/rlhf serve
 
+# Two at a time: whatever needs Ray is one group, so there is one cluster; the rest runs beside it.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,12 +8,11 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.service.caller import Caller, Scope
-from api.service.faults import Forbidden, NotSignedIn
+from api.service.faults import Forbidden, NotSignedIn, RateLimited
 from api.services import Services
+from api.trail import LOOKS, Trail, trail_of
 
 bearer = HTTPBearer(auto_error=False, description="An API key, `rlhf_…`.")
-LOOKS = frozenset({"GET", "HEAD"})
-"""Methods that change nothing: a key with the scope `read` may use them."""
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
@@ -39,6 +38,15 @@ BearerToken = Annotated[str, Depends(bearer_token)]
 async def signed_in(request: Request, token: BearerToken, parts: ServicesDep) -> Caller:
     """The caller, who may look and, for what is no mere look, write. Raises Forbidden."""
     caller = await parts.keys.check(token)
+    trail = trail_of(request.scope)
+    if (taken := parts.rates.take(caller.id)) is not None:
+        trail.headers |= taken.headers
+        if not taken.allowed:
+            raise RateLimited(
+                f"this key may send {taken.limit} requests a minute; wait {taken.wait:.1f} s",
+                taken.headers,
+            )
+    trail.caller = caller
     needed = Scope.READ if request.method in LOOKS else Scope.WRITE
     return allowed(caller, needed)
 
@@ -55,6 +63,12 @@ def allowed(caller: Caller, needed: Scope) -> Caller:
     return caller
 
 
+def trail(request: Request) -> Trail:
+    """Where a route notes what it made."""
+    return trail_of(request.scope)
+
+
+TrailDep = Annotated[Trail, Depends(trail)]
 SignedIn = Depends(signed_in)
 CallerDep = Annotated[Caller, Depends(signed_in)]
 AdminDep = Annotated[Caller, Depends(administering)]

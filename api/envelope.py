@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
+from api.trail import Trail
 
 log = logging.getLogger("rlhf.api")
 
@@ -21,8 +22,15 @@ SECURITY_HEADERS = {
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
-    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "content-security-policy": (
+        "default-src 'self'; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+        "form-action 'self'"
+    ),
 }
+HSTS = "max-age=31536000"
+"""Sent where the request came by https: browsers do not come back by http for a year."""
 
 
 class Envelope:
@@ -40,6 +48,7 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         scope["request_id"] = request_id(headers.get("x-request-id"))
+        trail = scope["trail"] = Trail(scope["request_id"])
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -48,8 +57,10 @@ class Envelope:
                 started = True
                 answer = MutableHeaders(scope=message)
                 answer["x-request-id"] = scope["request_id"]
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in (*SECURITY_HEADERS.items(), *trail.headers.items()):
                     answer.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    answer.setdefault("strict-transport-security", HSTS)
                 if scope["path"].startswith("/v1"):
                     answer.setdefault("cache-control", "no-store")
             await send(message)

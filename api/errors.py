@@ -5,7 +5,7 @@ OpenAI clients read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,8 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.service.faults import Fault
+from api.service.faults import Fault, RateLimited, WrongCredentials
+from api.service.rates import Rates
 from api.suggest import suggestion
+from api.trail import address_of
 from rlhf_service.errors import UserError
 from rlhf_service.explain import explain
 
@@ -46,6 +48,7 @@ def problem(
     message: str,
     param: str | None = None,
     faults: Sequence[dict[str, str | None]] = (),
+    more_headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """The answer to a request that is not done."""
     kind = "invalid_request_error" if status < 500 else "server_error"
@@ -65,7 +68,22 @@ def problem(
     headers = {} if status in RETRY_MAY_HELP else {"x-should-retry": "false"}
     if status == 401:
         headers["www-authenticate"] = "Bearer"
+    headers |= more_headers or {}
     return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def too_often(request: Request) -> RateLimited | None:
+    """What to say to an address that shows wrong credentials again and again."""
+    failures: Rates = request.app.state.services.failures
+    address = address_of(request.scope)
+    log.warning("%s: wrong credentials for %s", address, request.url.path)
+    taken = failures.take(address)
+    if taken is None or taken.allowed:
+        return None
+    seconds = taken.headers["retry-after"]
+    return RateLimited(
+        f"too many wrong keys from this address; wait {seconds} s", {"retry-after": seconds}
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -73,7 +91,16 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Fault)
     async def on_fault(request: Request, fault: Fault) -> JSONResponse:
-        return problem(request, fault.status, fault.code, fault.message, fault.param)
+        if isinstance(fault, WrongCredentials):
+            fault = too_often(request) or fault
+        return problem(
+            request,
+            fault.status,
+            fault.code,
+            fault.message,
+            fault.param,
+            more_headers=fault.headers,
+        )
 
     @app.exception_handler(UserError)
     async def on_user_error(request: Request, fault: UserError) -> JSONResponse:

@@ -7,15 +7,19 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import errors
+from api.auditing import Auditing
 from api.envelope import Envelope
 from api.routes import (
     artefacts,
+    audit,
     chat,
     events,
     files,
@@ -26,10 +30,12 @@ from api.routes import (
     jobs,
     keys,
     models,
+    quotas,
     recipes,
     reports,
     specs,
 )
+from api.service.rates import RATE_HEADERS
 from api.service.secret import write_private
 from api.services import Services
 from api.settings import Settings
@@ -50,8 +56,8 @@ REPORT_POLICY = (
 
 
 def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastAPI:
-    """The application. Without a launcher, the one of the Ray cluster at `settings.ray_address`."""
-    services = Services.build(settings, launcher or ray_launcher(settings))
+    """The application. Without a launcher, the one that the settings choose."""
+    services = Services.build(settings, launcher or build_launcher(settings))
     app = FastAPI(
         title="rlhf-service",
         description="Reinforcement learning from human feedback as a service.",
@@ -61,6 +67,9 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     )
     app.state.services = services
     larger = {"/v1/files": settings.max_file_bytes + FORM_BYTES}
+    app.add_middleware(Auditing, audit=services.audit)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, larger=larger)
     errors.install(app)
     for routes in (
@@ -76,6 +85,8 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         graders,
         chat,
         keys,
+        quotas,
+        audit,
         internal,
         health,
     ):
@@ -95,6 +106,17 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     return app
 
 
+def cors(settings: Settings) -> dict[str, Any]:
+    """What pages of the allowed origins may send and see. Never cookies."""
+    return {
+        "allow_origins": settings.cors_origins,
+        "allow_methods": ["GET", "HEAD", "POST", "PUT", "DELETE"],
+        "allow_headers": ["authorization", "content-type", "idempotency-key", "last-event-id"],
+        "expose_headers": ["location", "retry-after", "x-request-id", *RATE_HEADERS],
+        "max_age": 600,
+    }
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Bring the schema up to date, make the first key, run the loops; the reverse at the end."""
@@ -103,10 +125,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     if settings.migrate or (settings.migrate is None and services.database.is_sqlite):
         await migrate(services.database)
     await offer_first_key(services)
-    loops = [asyncio.create_task(services.reconciler.run())] if settings.reconcile else []
+    loops = [asyncio.create_task(work) for work in services.loops()]
     try:
         yield
     finally:
+        services.streams.close()
         for loop in loops:
             loop.cancel()
             with suppress(asyncio.CancelledError):
@@ -124,8 +147,14 @@ async def offer_first_key(services: Services) -> None:
         log.warning("the first API key is in %s; keep it elsewhere and delete the file", path)
 
 
-def ray_launcher(settings: Settings) -> JobLauncher:
-    """The launcher of a Ray cluster. Ray is imported here and nowhere else."""
+def build_launcher(settings: Settings) -> JobLauncher:
+    """The launcher that the settings choose. Ray is imported here and nowhere else."""
+    if settings.kuberay_file is not None and settings.launcher == "kuberay":
+        from cluster.kuberay.launcher import KubeRayLauncher
+        from cluster.kuberay.settings import KubeRaySettings
+
+        found = KubeRaySettings.read(settings.kuberay_file)
+        return KubeRayLauncher(found, settings.storage / "jobs")
     from cluster.launcher import RayJobLauncher
 
     return RayJobLauncher(settings.ray_address)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 
 from api.reconcile.loop import Reconciler
 from api.service.artefacts import Artefacts
+from api.service.audit import Audit
 from api.service.checkpoints import Checkpoints
 from api.service.cluster import Cluster
 from api.service.drafts import Drafts
@@ -17,14 +19,18 @@ from api.service.graders import Graders
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.models import Models
+from api.service.quotas import Quotas
+from api.service.rates import Rates
 from api.service.recipes import Recipes
 from api.service.reports import Reports
+from api.service.retention import Retention
 from api.service.secret import server_secret
 from api.service.signals import Signals
 from api.service.stream import Streams
 from api.service.territory import Territory
 from api.settings import Settings
 from api.store.database import Database
+from api.store.listener import Listener
 from rlhf_service.launching import JobLauncher
 
 
@@ -47,9 +53,17 @@ class Services:
     graders: Graders
     generation: Generation
     keys: Keys
+    quotas: Quotas
+    audit: Audit
+    rates: Rates
+    """Requests of each caller."""
+    failures: Rates
+    """Wrong credentials from each address."""
     drafts: Drafts
     recipes: Recipes
     reconciler: Reconciler
+    listener: Listener
+    retention: Retention
 
     @classmethod
     def build(cls, settings: Settings, launcher: JobLauncher) -> Services:
@@ -77,10 +91,27 @@ class Services:
             graders=Graders(),
             generation=Generation(models, settings),
             keys=Keys(database),
+            quotas=Quotas(database),
+            audit=Audit(database, settings),
+            rates=Rates(settings.rate_limit),
+            failures=Rates(settings.sign_in_failures),
             drafts=Drafts(cluster, territory, settings),
             recipes=Recipes(settings),
             reconciler=Reconciler(database, cluster, signals, settings, secret),
+            listener=Listener(database, signals.notify, signals.notify_all),
+            retention=Retention(database, settings),
         )
+
+    def loops(self) -> list[Coroutine[None, None, None]]:
+        """What runs beside the requests until it is cancelled."""
+        loops = [self.streams.tails.poll()]
+        if not self.database.is_sqlite:
+            loops.append(self.listener.run())
+        if self.settings.reconcile:
+            loops.append(self.reconciler.run())
+            if self.settings.event_days:
+                loops.append(self.retention.run())
+        return loops
 
     async def close(self) -> None:
         await self.generation.close()

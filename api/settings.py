@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rlhf_service.storage import JobFolder
@@ -33,6 +34,13 @@ class Settings(BaseSettings):
     """Folders that jobs may read data and models from, besides `storage`/data and finished jobs.
     In the environment: a JSON list, or paths joined with the platform's path separator."""
 
+    launcher: Literal["ray", "kuberay"] = "ray"
+    """`ray` submits jobs to one Ray cluster (`ray_address`); `kuberay` makes a RayJob, with a cluster
+    of its own, for each attempt (`kuberay_file`)."""
+
+    kuberay_file: Path | None = None
+    """YAML file that says how a RayJob is made (`cluster/kuberay/settings.py`)."""
+
     ray_address: str = "http://127.0.0.1:8265"
     """The Ray dashboard, which answers the Ray Jobs API."""
 
@@ -53,6 +61,19 @@ class Settings(BaseSettings):
 
     max_file_bytes: int = Field(default=512 * 2**20, ge=1024)
     """Largest file that may be uploaded."""
+
+    rate_limit: int = Field(default=6000, ge=0)
+    """Requests a minute of one API key, to each replica; 0: any number."""
+
+    sign_in_failures: int = Field(default=30, ge=0)
+    """Wrong keys a minute from one address, to each replica, until it is answered 429; 0: any."""
+
+    audit_days: int = Field(default=365, ge=0)
+    """Days that entries of the audit log are kept; 0: for ever."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins, as `https://app.example.org`, whose pages may call this API from browsers. In the
+    environment: a JSON list, or origins joined with commas. None: no page of another origin."""
 
     base_models: dict[str, Path] = Field(default_factory=dict)
     """Base models by the name that fine-tuning requests use: a model folder, or a folder of model
@@ -105,13 +126,19 @@ class Settings(BaseSettings):
     """Seconds to wait for a dead attempt's actors to go before the next attempt starts."""
 
     sse_poll: float = Field(default=1.0, gt=0)
-    """Seconds between looks for events that another replica stored."""
+    """Seconds between looks for events that another replica stored and nobody told of."""
 
     sse_heartbeat: float = Field(default=10.0, gt=0)
     """Seconds between comments on a silent stream."""
 
     sse_lifetime: float = Field(default=900.0, gt=0)
     """Seconds after which a stream asks its client to reconnect."""
+
+    sse_streams: int = Field(default=5000, ge=1)
+    """Streams open at once; one more is refused with 429."""
+
+    event_days: float = Field(default=0, ge=0)
+    """Days after a job's end that its log is kept; 0 keeps it for ever. Its last entry stays."""
 
     @field_validator("data_roots", mode="before")
     @classmethod
@@ -120,10 +147,34 @@ class Settings(BaseSettings):
             return json.loads(value) if value.startswith("[") else value.split(os.pathsep)
         return value
 
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            listed = json.loads(value) if value.startswith("[") else value.split(",")
+            return [str(origin).strip() for origin in listed if str(origin).strip()]
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; write scheme, host and port: https://app.example.org"
+                )
+        return value
+
     @field_validator("storage", mode="after")
     @classmethod
     def storage_is_absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def kuberay_has_its_file(self) -> Self:
+        if self.launcher == "kuberay" and self.kuberay_file is None:
+            raise ValueError("RLHF_LAUNCHER=kuberay needs RLHF_KUBERAY_FILE")
+        return self
 
     @property
     def database(self) -> str:

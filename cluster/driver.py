@@ -47,12 +47,17 @@ RETRYABLE_END = "the learner group ended without an outcome"
 def main() -> int:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_SECONDS)
     args = parse_arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     folder = JobFolder(args.job)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(name)s %(message)s",
+        handlers=[logging.StreamHandler(), logging.FileHandler(folder.driver_log(args.attempt))],
+    )
+    go_on(folder, args.attempt)
     spec = JobSpec.model_validate_json(folder.spec.read_text(encoding="utf-8"))
     signal.signal(signal.SIGTERM, stopper(folder))
-    sink = JsonlSink(folder, args.job.name, args.attempt, f"a{args.attempt}-driver")
-    with forwarding(folder):
+    sink = JsonlSink(folder, args.job.name, args.attempt, producer(args.attempt))
+    with forwarding(folder, args.attempt):
         stopped = drive(spec, folder, args.attempt, sink)
         sink.emit(stopped)
     log.info("attempt %d ended: %s %s", args.attempt, stopped.reason, stopped.message)
@@ -66,6 +71,25 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def go_on(folder: JobFolder, attempt: int) -> None:
+    """An attempt whose cluster was taken away and given back is not stopped by what stopped it then.
+
+    Who wants it stopped now asks again.
+    """
+    if not (folder.events / f"{producer(attempt)}.jsonl").exists():
+        return
+    outcome = Outcome.read(folder, attempt)
+    if outcome is None or outcome.reason is StopReason.CANCELLED_BY_USER:
+        folder.outcome(attempt).unlink(missing_ok=True)
+        folder.stop_flag.unlink(missing_ok=True)
+        log.info("attempt %d goes on from the newest checkpoint", attempt)
+
+
+def producer(attempt: int) -> str:
+    """The name under which the driver says what it says."""
+    return f"a{attempt}-driver"
+
+
 def stopper(folder: JobFolder):  # type: ignore[no-untyped-def]
     """SIGTERM asks the learners to checkpoint and stop; it does not kill."""
 
@@ -76,14 +100,15 @@ def stopper(folder: JobFolder):  # type: ignore[no-untyped-def]
 
 
 @contextmanager
-def forwarding(folder: JobFolder) -> Iterator[None]:
-    """Post the job's events while it runs, and what is left at the end."""
+def forwarding(folder: JobFolder, attempt: int) -> Iterator[None]:
+    """Post the attempt's events while it runs, and what is left at the end."""
     url = os.environ.get("RLHF_EVENTS_URL")
     token_file = os.environ.get("RLHF_EVENTS_TOKEN_FILE")
     if not url or not token_file:
         yield
         return
-    forwarder = Forwarder(folder, url, Path(token_file).read_text(encoding="utf-8").strip())
+    token = Path(token_file).read_text(encoding="utf-8").strip()
+    forwarder = Forwarder(folder, url, attempt, token)
     forwarder.start()
     try:
         yield

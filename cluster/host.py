@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from cluster.placement import pool_bundle, pools_bundles
+from cluster.placement import has_slots, pool_bundle, pools_bundles
 from rlhf_service.errors import LauncherError
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.resources import PoolResources
@@ -42,7 +44,7 @@ class PoolHost:
 
     def __enter__(self) -> PoolHost:
         if self._spec.needs_pools:
-            bundles = pools_bundles(self._spec.resources)
+            bundles = pools_bundles(self._spec.resources, has_slots(os.environ))
             self._group = placement_group(bundles, strategy="PACK", name=f"rlhf/{self._job}/pools")
             if not self._group.wait(PLACEMENT_SECONDS):
                 raise LauncherError(

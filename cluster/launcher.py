@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -15,9 +13,9 @@ import requests
 from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from cluster.entry import driver_command, driver_environment, leave_token
 from rlhf_service.errors import LauncherError, LauncherUnreachable
 from rlhf_service.launching import Capacity, LaunchRequest, LaunchState
-from rlhf_service.storage import write_private
 
 Answer = TypeVar("Answer")
 
@@ -36,15 +34,6 @@ STATES = {
     JobStatus.FAILED: LaunchState.ENDED,
 }
 
-DRIVER_ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    # Waiting threads spin for some tens of microseconds, then sleep: idle processes of the job
-    # leave the cores to the busy one, and a parallel region still starts at once.
-    "GOMP_SPINCOUNT": "30000",
-    "TOKENIZERS_PARALLELISM": "false",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-}
-
 
 class RayJobLauncher:
     """Submits drivers to the cluster whose dashboard answers at `address`.
@@ -58,21 +47,9 @@ class RayJobLauncher:
         self._client: JobSubmissionClient | None = None
 
     def submit(self, request: LaunchRequest) -> None:
-        folder = Path(request.storage)
-        token = folder / f"attempt-{request.attempt}.token"
-        write_private(token, request.events_token)
-        # Ray hands it to a shell.
-        command = shlex.join(
-            [
-                *(self._python, "-m", "cluster.driver"),
-                *("--job", str(folder), "--attempt", str(request.attempt)),
-            ]
-        )
-        environment = {
-            **DRIVER_ENVIRONMENT,
-            "RLHF_EVENTS_URL": request.events_url,
-            "RLHF_EVENTS_TOKEN_FILE": str(token),
-        }
+        leave_token(request)
+        command = driver_command(self._python, request)
+        environment = driver_environment(request)
         metadata = {
             "job_name": request.job_name,
             "rlhf_job": request.job_id,
@@ -134,6 +111,9 @@ class RayJobLauncher:
             cpus=sum(total.get("CPU", 0.0) for total in totals),
             gpus=sum(total.get("GPU", 0.0) for total in totals),
         )
+
+    def close(self) -> None:
+        """Ray's client keeps nothing open."""
 
     def _rows(self, kind: str, **equal: str) -> list[dict[str, Any]]:
         """Rows of the state API whose columns equal these. Raises LauncherError rather than leave

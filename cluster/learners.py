@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.outcome import REPEATS, Outcome, record_fault
-from cluster.placement import learner_bundle
+from cluster.placement import has_slots, learner_bundle, slot
 from cluster.replay import next_life, reported_steps
 from rlhf_service.errors import RoleStalled, TrainingError, UserError
 from rlhf_service.events import Recovered
@@ -49,7 +49,8 @@ def run_learners(assignment: LearnerAssignment) -> None:
         scaling_config=ScalingConfig(
             num_workers=spec.resources.learner.num_workers,
             use_gpu=on_gpu,
-            resources_per_worker=learner_bundle(spec.resources.learner),
+            resources_per_worker=learner_bundle(spec.resources.learner)
+            | slot("learner", has_slots(os.environ)),
         ),
         run_config=RunConfig(
             name=f"{assignment.folder.name}-a{assignment.attempt}",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rlhf_service.spec.resources import LearnerResources, PoolResources, ResourceSpec
 
 Bundle = dict[str, float]
+
+SLOTS = "RLHF_SLOTS"
+"""Variable of a driver whose cluster has room set apart for each role."""
 
 
 def pool_bundle(pool: PoolResources) -> Bundle:
@@ -17,11 +22,27 @@ def learner_bundle(learner: LearnerResources) -> Bundle:
     return _bundle(learner.cpus_per_worker, learner.gpus_per_worker)
 
 
-def pools_bundles(resources: ResourceSpec) -> list[Bundle]:
+def pools_bundles(resources: ResourceSpec, slots: bool = False) -> list[Bundle]:
     """One bundle for each pool actor: rollout actors first, then reward actors."""
-    return [pool_bundle(resources.rollout)] * resources.rollout.num_actors + [
-        pool_bundle(resources.reward)
+    rollout, reward = pool_bundle(resources.rollout), pool_bundle(resources.reward)
+    return [rollout | slot("rollout", slots)] * resources.rollout.num_actors + [
+        reward | slot("reward", slots)
     ] * resources.reward.num_actors
+
+
+def slot_name(role: str) -> str:
+    """The custom Ray resource of which each process of a role takes one."""
+    return f"rlhf_{role}"
+
+
+def slot(role: str, slots: bool) -> Bundle:
+    """What a process reserves besides, on a cluster with slots."""
+    return {slot_name(role): 1.0} if slots else {}
+
+
+def has_slots(environment: Mapping[str, str]) -> bool:
+    """Whether the driver's cluster has them."""
+    return environment.get(SLOTS) == "1"
 
 
 def _bundle(cpus: float, gpus: float) -> Bundle:

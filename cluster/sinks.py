@@ -88,15 +88,17 @@ def mend(path: Path) -> int:
 
 
 class Forwarder:
-    """Posts every event file of a job, oldest first, and goes on until it is told to stop.
+    """Posts every event file of an attempt, oldest first, and goes on until it is told to stop.
 
-    Consumes: whole lines of `events/*.jsonl`, those of earlier lives included. Waits for: the
-    control plane, with growing pauses. Unblocked by: a reply, or `drain`'s deadline. What stays
-    unsent stays on disk, where the next attempt or the control plane finds it.
+    Consumes: whole lines of `events/a<attempt>-*.jsonl`, those of earlier lives included; the
+    token is good for no other attempt's. Waits for: the control plane, with growing pauses.
+    Unblocked by: a reply, or `drain`'s deadline. What stays unsent stays on disk, where the
+    control plane finds it.
     """
 
-    def __init__(self, folder: JobFolder, url: str, token: str) -> None:
+    def __init__(self, folder: JobFolder, url: str, attempt: int, token: str) -> None:
         self._folder, self._url = folder, url
+        self._files = f"a{attempt}-*.jsonl"
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {token}"}, timeout=POST_TIMEOUT
         )
@@ -142,7 +144,9 @@ class Forwarder:
     def _pass(self) -> bool:
         """Post one batch of each file that has news. Returns whether there was any."""
         posted = False
-        for path in sorted(self._folder.events.glob("*.jsonl"), key=lambda p: p.stat().st_mtime_ns):
+        for path in sorted(
+            self._folder.events.glob(self._files), key=lambda p: p.stat().st_mtime_ns
+        ):
             offset = self._sent.get(path, 0)
             if path.stat().st_size <= offset:
                 continue

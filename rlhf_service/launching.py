@@ -74,3 +74,7 @@ class JobLauncher(Protocol):
     def capacity(self) -> Capacity:
         """Total CPUs and GPUs of the cluster."""
         ...
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
+        ...

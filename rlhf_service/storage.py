@@ -35,6 +35,10 @@ class JobFolder:
         """How the learners' part of an attempt ended; absent while it runs, or when it died."""
         return self.root / f"outcome-a{attempt}.json"
 
+    def driver_log(self, attempt: int) -> Path:
+        """What an attempt's driver logged; it outlives the cluster."""
+        return self.root / f"driver-a{attempt}.log"
+
     @property
     def faults(self) -> Path:
         """One line for each unexpected exception of a learner."""

@@ -73,7 +73,8 @@ class FakeLauncher:
         with self._lock:
             self._reach()
             self.stops.append(submission_id)
-            if submission_id in self.attempts:
+            attempt = self.attempts.get(submission_id)
+            if attempt is not None and attempt.state is not LaunchState.ENDED:
                 self.end(submission_id)
 
     def state(self, submission_id: str) -> LaunchState:
@@ -102,6 +103,9 @@ class FakeLauncher:
         with self._lock:
             self._reach()
             return self.total
+
+    def close(self) -> None:
+        return None
 
     # What the test makes happen
 

@@ -34,6 +34,8 @@ log = logging.getLogger("rlhf.reconcile")
 UNANSWERED = "the cluster does not answer"
 """How notes begin that no longer hold once the cluster answers."""
 
+PREEMPTED = "the cluster took its room back; it goes on from its checkpoint when there is room"
+
 
 class Visitor:
     """Consumes jobs that hold resources; waits for the cluster's answers; unblocked by the
@@ -98,7 +100,9 @@ class Visitor:
                 begun = state is LaunchState.RUNNING
                 said = "its driver is starting" if begun else "its driver has not started yet"
                 await self._note(lease, f"submitted; {said}")
-            elif job.message.startswith(UNANSWERED):
+            elif state is LaunchState.PENDING and job.status == JobStatus.RUNNING:
+                await self._note(lease, PREEMPTED)
+            elif job.message.startswith((UNANSWERED, PREEMPTED)):
                 await self._note(lease, "")
             return
         if state is LaunchState.UNKNOWN and not folder.result.exists():
@@ -170,6 +174,9 @@ class Visitor:
         gone_since = self._gone_since.setdefault(name, time.monotonic())
         result = await asyncio.to_thread(read_result, folder)
         leftovers = await self.cluster.leftovers(lease.job_id)
+        overdue = time.monotonic() - gone_since > self.settings.leftover_grace
+        if leftovers and overdue:
+            await self.cluster.stop(name)
         try:
             log_tail = await self.cluster.logs(name)
         except LauncherError:
@@ -182,7 +189,7 @@ class Visitor:
                 has_result=result is not None,
                 stopped=JobStopped.model_validate(stored.stopped) if stored.stopped else None,
                 leftovers=leftovers,
-                overdue=time.monotonic() - gone_since > self.settings.leftover_grace,
+                overdue=overdue,
                 log_tail=log_tail,
                 how="the cluster no longer knows it"
                 if state is LaunchState.UNKNOWN

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api.deps import AfterSeq, CallerDep, JobId, Limit, ServicesDep, SignedIn
 from api.schemas import Metrics, Page, SampleSet
@@ -33,7 +34,7 @@ async def cursor(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> int:
     """Where to go on: the header of a client that reconnects, else the query."""
-    await parts.jobs.get(caller, job_id)
+    await parts.streams.admit(caller, job_id)
     if last_event_id is None or last_event_id == "":
         return after
     if not re.fullmatch(r"[0-9]{1,15}", last_event_id):
@@ -41,21 +42,33 @@ async def cursor(
     return int(last_event_id)
 
 
-@router.get("/stream", response_class=EventSourceResponse)
+class EventStream(StreamingResponse):
+    """Server-sent events; what makes them is closed as soon as the client is gone."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
+        super().__init__(frames, headers={"x-accel-buffering": "no"})
+        self._frames = frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._frames.aclose()
+
+
+@router.get("/stream", response_class=EventStream)
 async def stream_events(
-    job_id: JobId, caller: CallerDep, parts: ServicesDep, after: Annotated[int, Depends(cursor)]
-) -> AsyncIterator[ServerSentEvent]:
+    job_id: JobId, parts: ServicesDep, after: Annotated[int, Depends(cursor)]
+) -> EventStream:
     """The log live. `id` is the event's seq; send it back as `Last-Event-ID` to go on from there.
 
-    Besides the job's events: `reset` when the cursor is not in the log, which is then told from
-    its beginning; `reconnect` when the stream has lived long enough; `end` when all is told.
+    Besides the job's events: `reset` with the numbers of the `first` and the `last` entry kept, when
+    the cursor is not in the log, which is then told from its beginning; `reconnect` when the stream
+    has lived long enough or the server stops; `end` when all is told.
     """
-    async for frame in parts.streams.follow(caller, job_id, after):
-        if not frame.event:
-            yield ServerSentEvent(comment=frame.data)
-        else:
-            number = None if frame.id is None else str(frame.id)
-            yield ServerSentEvent(raw_data=frame.data, event=frame.event, id=number)
+    return EventStream(parts.streams.follow(job_id, after))
 
 
 @router.get("/metrics")

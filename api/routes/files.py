@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse
 
-from api.deps import CallerDep, ServicesDep, SignedIn
+from api.deps import CallerDep, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import Deleted, FileObject
 from api.schemas import Page
 
@@ -35,9 +35,13 @@ FORM: dict[str, Any] = {
 
 
 @router.post("", openapi_extra=FORM)
-async def upload_file(request: Request, caller: CallerDep, parts: ServicesDep) -> FileObject:
+async def upload_file(
+    request: Request, caller: CallerDep, parts: ServicesDep, trail: TrailDep
+) -> FileObject:
     """Keep a JSON Lines file for fine-tuning. It is written to storage while it comes."""
-    return await parts.files.keep(caller, request.stream(), request.headers.get("content-type"))
+    kept = await parts.files.keep(caller, request.stream(), request.headers.get("content-type"))
+    trail.object_id = kept.id
+    return kept
 
 
 @router.get("")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from api.deps import CallerDep, JobId, ServicesDep, SignedIn
+from api.deps import CallerDep, JobId, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import FineTuningJob, TuneCheckpoint, TuneEvent
 from api.openai.request import CreateJob
 from api.routes.jobs import IdempotencyKey
@@ -38,12 +38,14 @@ async def create_job(
     request: CreateJob,
     parts: ServicesDep,
     response: Response,
+    trail: TrailDep,
     sender: Annotated[Asked, Depends(asked)],
 ) -> FineTuningJob:
     """Check the files and queue a job. 200 instead of 201 when it had been made before: by the same
     Idempotency-Key, or by a request that the client says it sends again.
     """
     tuning = await parts.fine_tuning.create(request, sender)
+    trail.object_id = tuning.job.id
     if not tuning.created:
         response.status_code = 200
     return tuning.job

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.deps import CallerDep, JobId, Limit, ServicesDep, SignedIn
+from api.deps import CallerDep, JobId, Limit, ServicesDep, SignedIn, TrailDep
 from api.schemas import JobView, LogsView, Page
 from api.service.faults import BadParameter
 from api.service.logs import LogPart
@@ -31,10 +31,12 @@ async def submit_job(
     caller: CallerDep,
     parts: ServicesDep,
     response: Response,
+    trail: TrailDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Check a job and queue it. 200 instead of 201 when this key made it before."""
     accepted = await parts.jobs.submit(caller, spec, idempotency_key)
+    trail.object_id = accepted.job.id
     if not accepted.created:
         response.status_code = 200
     response.headers["location"] = accepted.job.links.self

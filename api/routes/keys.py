@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.deps import AdminDep, CallerDep, ServicesDep
+from api.deps import AdminDep, CallerDep, ServicesDep, TrailDep
 from api.schemas import Page
 from api.schemas.keys import CallerView, KeyRequest, KeyView, NewKeyView, RotateRequest
 
@@ -22,9 +22,13 @@ async def get_caller(caller: CallerDep) -> CallerView:
 
 
 @router.post("/keys", status_code=201)
-async def create_key(request: KeyRequest, caller: AdminDep, parts: ServicesDep) -> NewKeyView:
+async def create_key(
+    request: KeyRequest, caller: AdminDep, parts: ServicesDep, trail: TrailDep
+) -> NewKeyView:
     """A new API key. Its secret is shown this once."""
-    return await parts.keys.create(caller, request)
+    made = await parts.keys.create(caller, request)
+    trail.object_id = made.id
+    return made
 
 
 @router.get("/keys")

@@ -69,6 +69,8 @@ class JobView(View):
     queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    first_seq: int
+    """Number of the oldest event that is kept."""
     last_seq: int
     """Number of the newest event."""
     result: dict[str, Any] | None

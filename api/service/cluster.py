@@ -44,6 +44,7 @@ class Cluster:
     def close(self) -> None:
         """Stop taking calls; one that hangs is left behind."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self.launcher.close()
 
     async def _call(self, work: Callable[[], Answer]) -> Answer:
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)

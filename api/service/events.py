@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from api.schemas import EventBatch, EventReceipt, Metrics, Page, SampleSet, StepPoint
 from api.service.caller import Caller
-from api.service.faults import BadParameter, NotFound, NotSignedIn
+from api.service.faults import BadParameter, NotFound, WrongCredentials
 from api.service.ingest import take_in
 from api.service.owned import own_job
 from api.service.secret import digest
@@ -44,15 +44,19 @@ class Events:
         self.signals = signals
 
     async def post(self, job_id: str, token: str, batch: EventBatch) -> EventReceipt:
-        """Store a driver's events. Any attempt's token of the job will do: late news is history."""
+        """Store a driver's events. A token is good for its own attempt's, also late: they are
+        history then.
+        """
         async with self.database.read() as session:
             holder = select(AttemptRow.number).where(
                 AttemptRow.job_id == job_id, AttemptRow.token_sha256 == digest(token)
             )
-            if await session.scalar(holder) is None:
-                raise NotSignedIn("this token is not of an attempt of this job")
+            attempt = await session.scalar(holder)
+        if attempt is None:
+            raise WrongCredentials("this token is not of an attempt of this job")
         for index, record in enumerate(batch.events):
             check_record(job_id, record, f"events[{index}]")
+            check_attempt(attempt, record, f"events[{index}]")
         async with self.database.write() as session:
             job = await lock_job(session, job_id)
             if job is None:
@@ -116,6 +120,14 @@ def check_record(job_id: str, record: EventRecord, where: str) -> None:
         raise BadParameter(f"counts beyond {MOST}", f"{where}.producer_seq")
     if isinstance(record.event, StatusChanged):
         raise BadParameter("the status is the control plane's to say", f"{where}.event.type")
+
+
+def check_attempt(attempt: int, record: EventRecord, where: str) -> None:
+    """Refuse what another attempt has to say. Raises BadParameter."""
+    if record.attempt != attempt:
+        raise BadParameter(f"this token is of attempt {attempt}", f"{where}.attempt")
+    if not record.producer.startswith(f"a{attempt}-"):
+        raise BadParameter(f"must begin with 'a{attempt}-'", f"{where}.producer")
 
 
 def spread(numbers: Sequence[int], most: int | None) -> Sequence[int]:

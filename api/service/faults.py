@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rlhf_service.errors import RlhfError
 
 
@@ -10,6 +12,8 @@ class Fault(RlhfError):
 
     status = 500
     code = "internal_error"
+    headers: Mapping[str, str] = {}
+    """More headers of the answer."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -27,6 +31,20 @@ class NotSignedIn(Fault):
     """No key, or not a valid one."""
 
     status, code = 401, "unauthenticated"
+
+
+class WrongCredentials(NotSignedIn):
+    """A key or token was shown, and it is not valid. Too many from one address are answered 429."""
+
+
+class RateLimited(Fault):
+    """More requests than a caller, or an address, may send."""
+
+    status, code = 429, "rate_limited"
+
+    def __init__(self, message: str, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.headers = headers
 
 
 class Forbidden(Fault):
@@ -63,6 +81,12 @@ class Busy(Fault):
     """More is asked at once than this service takes; trying again later may help."""
 
     status, code = 429, "busy"
+
+
+class QuotaExceeded(Fault):
+    """The tenant has as much as it may have."""
+
+    status, code = 429, "quota_exceeded"
 
 
 class GenerationFailed(Fault):

@@ -31,7 +31,12 @@ MOST = 2**31 - 1
 
 
 async def take_in(session: AsyncSession, job: JobRow, records: Sequence[EventRecord]) -> int:
-    """Store what is new and let it show on the locked job. Returns how many were new."""
+    """Store what is new and let it show on the locked job. Returns how many were new.
+
+    A log whose beginning was dropped takes nothing any more: what is new cannot be told.
+    """
+    if job.first_seq > 1:
+        return 0
     fresh = await unknown_records(session, job, records)
     attempts: dict[int, AttemptRow | None] = {}
     for record in fresh:

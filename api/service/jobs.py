@@ -24,6 +24,7 @@ from api.service.faults import (
 )
 from api.service.logs import LogPart, log_view
 from api.service.owned import own_job, own_job_or_none
+from api.service.quotas import check_room
 from api.service.signals import Signals
 from api.service.territory import Territory
 from api.service.views import job_view
@@ -199,6 +200,7 @@ class Jobs:
         self, session: AsyncSession, caller: Caller, spec: JobSpec, note: str
     ) -> JobRow:
         needs, moment = demand(spec), now()
+        await check_room(self.database, session, caller, needs)
         job = JobRow(
             id=new_job_id(),
             tenant=caller.tenant,
@@ -211,6 +213,7 @@ class Jobs:
             version=1,
             attempt=0,
             deaths=0,
+            first_seq=1,
             last_seq=0,
             control_seq=0,
             step=0,

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.schemas.keys import KeyRequest, KeyView, NewKeyView, RotateRequest
 from api.service.caller import OPERATOR, Caller, Scope, including
-from api.service.faults import BadParameter, Conflict, Forbidden, NotFound, NotSignedIn
+from api.service.faults import BadParameter, Conflict, Forbidden, NotFound, WrongCredentials
 from api.service.secret import digest
 from api.service.views import key_view
 from api.settings import Settings
@@ -83,11 +83,11 @@ class Keys:
         return NewKeyView(**key_view(row).model_dump(), secret=secret)
 
     async def check(self, secret: str) -> Caller:
-        """Whose key this is. Raises NotSignedIn."""
+        """Whose key this is. Raises WrongCredentials."""
         async with self.database.read() as session:
             row = await session.scalar(select(KeyRow).where(KeyRow.sha256 == digest(secret)))
         if row is None or not is_active(row):
-            raise NotSignedIn("this API key is not valid, has expired or was revoked")
+            raise WrongCredentials("this API key is not valid, has expired or was revoked")
         await self._note_use(row)
         return Caller(
             id=row.id, name=row.name, tenant=row.tenant, scopes=including(row.scopes.split())

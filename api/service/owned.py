@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.service.caller import Caller
@@ -29,3 +30,9 @@ async def own_job_or_none(session: AsyncSession, caller: Caller, job_id: str) ->
     """The same for those who have words of their own for what is missing."""
     found = await find_job(session, job_id)
     return found if found is not None and found.tenant == caller.tenant else None
+
+
+async def check_own(session: AsyncSession, caller: Caller, job_id: str) -> None:
+    """Raises NotFound unless the job is the caller's; reads next to nothing."""
+    if await session.scalar(select(JobRow.tenant).where(JobRow.id == job_id)) != caller.tenant:
+        raise NotFound(f"there is no job {job_id!r}")

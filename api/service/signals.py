@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Signals:
-    """One bell for each listener. Other replicas' news arrive by polling."""
+    """One bell for each listener. Other replicas' news arrive by `store.listener` or by polling."""
 
     def __init__(self) -> None:
         self._bells: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -20,6 +20,12 @@ class Signals:
         """There are new events of the job."""
         for bell in self._bells.get(job_id, ()):
             bell.set()
+
+    def notify_all(self) -> None:
+        """News of any job may have been missed."""
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.set()
 
     @contextmanager
     def listen(self, job_id: str) -> Iterator[asyncio.Event]:

@@ -4,76 +4,100 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import random
+from collections.abc import AsyncGenerator
 from time import monotonic
 
 from api.service.caller import Caller
-from api.service.owned import own_job_or_none
+from api.service.faults import Busy
+from api.service.owned import check_own
 from api.service.signals import Signals
+from api.service.tail import Tails
 from api.settings import Settings
 from api.store.database import Database
-from api.store.events import events_after, first_seq, stored_event
-from rlhf_service.job import JobStatus
-
-BATCH = 500
-"""Events read at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One server-sent event; `event` is empty for a comment."""
-
-    event: str
-    data: str
-    id: int | None = None
+from api.store.events import Entry
 
 
 class Streams:
-    """Consumes the log; waits for its job's signal, another replica's write, or the end of its
-    lifetime; unblocked by `Signals.notify`, the poll and the heartbeat.
+    """Consumes the tails of logs; waits for a tail's change, the heartbeat, or the end of the
+    stream's lifetime; unblocked by all of them and by `close`.
     """
 
     def __init__(self, database: Database, signals: Signals, settings: Settings) -> None:
-        self.database = database
-        self.signals = signals
         self.settings = settings
+        self.tails = Tails(database, signals, settings)
+        self.open = 0
+        """Streams open now."""
+        self.closing = False
 
-    async def follow(self, caller: Caller, job_id: str, after: int) -> AsyncIterator[Frame]:
+    def close(self) -> None:
+        """Ask every client to reconnect, which then finds another replica or this one's successor."""
+        self.closing = True
+        self.tails.wake_all()
+
+    async def admit(self, caller: Caller, job_id: str) -> None:
+        """Raises NotFound for a job that is not the caller's; Busy when there are as many streams as
+        this replica takes.
+        """
+        async with self.tails.database.read() as session:
+            await check_own(session, caller, job_id)
+        if self.open >= self.settings.sse_streams:
+            raise Busy(f"{self.open} streams are open, the most this server takes; try again later")
+
+    async def follow(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
         """Every entry with seq > `after`, then what comes; ends with `end` or `reconnect`."""
-        begun = spoke = monotonic()
-        with self.signals.listen(job_id) as bell:
-            async with self.database.read() as session:
-                job = await own_job_or_none(session, caller, job_id)
-                first, last = await first_seq(session, job_id), job.last_seq if job else 0
-            if after > last or after < first - 1:
-                yield Frame("reset", json.dumps({"first": first, "last": last}))
-                after = first - 1
+        # Streams that began together must not end together.
+        ends = monotonic() + self.settings.sse_lifetime * random.uniform(0.9, 1.0)
+        spoke, checked = monotonic(), False
+        tail = self.tails.join(job_id)
+        self.open += 1
+        try:
             while True:
-                bell.clear()
-                async with self.database.read() as session:
-                    job = await own_job_or_none(session, caller, job_id)
-                    rows = await events_after(session, job_id, after, BATCH)
-                for row in rows:
-                    yield Frame(row.type, stored_event(row).model_dump_json(), row.seq)
-                    after, spoke = row.seq, monotonic()
-                # The job was read before its events: terminal and nothing new means all is said.
-                if not rows and (job is None or JobStatus(job.status).is_terminal):
-                    yield Frame("end", json.dumps({"status": job.status if job else None}))
+                changed = tail.changed
+                if not checked and tail.known:
+                    checked, first = True, tail.first
+                    if after > tail.last or after < first - 1:
+                        yield frame("reset", {"first": first, "last": tail.last})
+                        after = first - 1
+                entries = tail.after(after) if checked else []
+                if entries is None:
+                    entries = await self.tails.history(job_id, after)
+                    if entries and entries[0].seq > after + 1:  # dropped meanwhile
+                        yield frame("reset", {"first": entries[0].seq, "last": tail.last})
+                if entries:
+                    yield b"".join(map(event_frame, entries))
+                    after, spoke = entries[-1].seq, monotonic()
+                    continue
+                if tail.over:
+                    yield frame("end", {"status": tail.extent.status if tail.extent else None})
                     return
-                if monotonic() - begun > self.settings.sse_lifetime:
-                    yield Frame("reconnect", json.dumps({"after": after}))
+                if self.closing or monotonic() > ends:
+                    yield frame("reconnect", {"after": after})
                     return
-                if not rows and not await rings(bell, self.settings.sse_poll):
-                    if monotonic() - spoke > self.settings.sse_heartbeat:
-                        yield Frame("", "still here")
-                        spoke = monotonic()
+                beat = spoke + self.settings.sse_heartbeat
+                if not await happens(changed, min(beat, ends)) and monotonic() >= beat:
+                    yield b": still here\n\n"
+                    spoke = monotonic()
+        finally:
+            self.open -= 1
+            self.tails.leave(job_id, tail)
 
 
-async def rings(bell: asyncio.Event, seconds: float) -> bool:
-    """Whether the bell rang within that time."""
+def event_frame(entry: Entry) -> bytes:
+    """An entry of the log as a server-sent event."""
+    return b"event: %b\ndata: %b\nid: %d\n\n" % (entry.type.encode(), entry.json, entry.seq)
+
+
+def frame(event: str, data: dict[str, object]) -> bytes:
+    """A word of the stream's own, which moves no cursor."""
+    return f"event: {event}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+async def happens(event: asyncio.Event, until: float) -> bool:
+    """Whether it was set before that moment of the monotonic clock."""
     try:
-        await asyncio.wait_for(bell.wait(), seconds)
+        async with asyncio.timeout(until - monotonic()):
+            await event.wait()
     except TimeoutError:
         return False
     return True

@@ -29,6 +29,7 @@ def job_view(job: JobRow, attempts: Sequence[AttemptRow]) -> JobView:
         queued_at=job.queued_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        first_seq=job.first_seq,
         last_seq=job.last_seq,
         result=job.result,
         spec=spec,

@@ -13,6 +13,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 QUEUE_LOCK = 0x726C6866  # any constant: names the advisory lock of the job queue
+NEWS_CHANNEL = "rlhf_events"
+"""Where PostgreSQL tells the other replicas which job has new events."""
 
 
 class Database:
@@ -48,6 +50,12 @@ class Database:
         """
         async with self._turn or nullcontext(), self._writes() as session, session.begin():
             yield session
+            news: set[str] = session.info.get(NEWS_CHANNEL, set())
+            if news and not self.is_sqlite:  # sent by the commit, and only by it
+                notice = text(
+                    "SELECT pg_notify(:channel, job) FROM unnest(CAST(:jobs AS text[])) job"
+                )
+                await session.execute(notice, {"channel": NEWS_CHANNEL, "jobs": sorted(news)})
 
     async def serialize_queue(self, session: AsyncSession) -> None:
         """Until the transaction ends, no other replica decides who starts next."""
@@ -56,6 +64,11 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def tell(session: AsyncSession, job_id: str) -> None:
+    """Let every replica know, once this is committed, that the job has new events."""
+    session.info.setdefault(NEWS_CHANNEL, set()).add(job_id)
 
 
 def prepare_sqlite(connection: Any, _record: object) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 
-from sqlalchemy import func, select
+from pydantic_core import to_json
+from sqlalchemy import Text, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.store.database import tell
 from api.store.tables import EventRow, JobRow
 from api.store.types import now
 from rlhf_service.events import Event, EventRecord, StoredEvent
+from rlhf_service.job import JobStatus
 
 CONTROL = "control"
 """The control plane's own producer name; nobody else may use it."""
@@ -36,6 +40,7 @@ def append_record(session: AsyncSession, job: JobRow, record: EventRecord) -> No
     """
     job.last_seq += 1
     session.add(_row(job, record))
+    tell(session, job.id)
 
 
 def append_own(session: AsyncSession, job: JobRow, event: Event) -> None:
@@ -68,14 +73,62 @@ async def events_of_type(session: AsyncSession, job_id: str, kind: str) -> list[
     return list(await session.scalars(query.order_by(EventRow.attempt, EventRow.seq)))
 
 
-async def first_seq(session: AsyncSession, job_id: str) -> int:
-    """The oldest seq still stored; 1 while nothing was dropped."""
-    return (
-        await session.scalar(
-            select(func.coalesce(func.min(EventRow.seq), 1)).where(EventRow.job_id == job_id)
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a job's log begins and ends, and whether more may come."""
+
+    first: int
+    """Oldest seq kept."""
+    last: int
+    """Newest seq."""
+    status: JobStatus
+
+
+async def extents(session: AsyncSession, job_ids: Collection[str]) -> dict[str, Extent]:
+    """Of those of the jobs that exist."""
+    query = select(JobRow.id, JobRow.first_seq, JobRow.last_seq, JobRow.status)
+    rows = await session.execute(query.where(JobRow.id.in_(job_ids)))
+    return {job: Extent(first, last, JobStatus(status)) for job, first, last, status in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a log as clients read it."""
+
+    seq: int
+    type: str
+    json: bytes
+    """The StoredEvent; its event is the text as stored, which was checked when it came."""
+
+
+async def entries_after(session: AsyncSession, job_id: str, after: int, limit: int) -> list[Entry]:
+    """Up to `limit` entries with seq > `after`, in order; cheaper than rows."""
+    columns = (
+        EventRow.seq, EventRow.attempt, EventRow.producer, EventRow.producer_seq, EventRow.type,
+        EventRow.created_at, cast(EventRow.body, Text),
+    )  # fmt: skip
+    query = select(*columns).where(EventRow.job_id == job_id, EventRow.seq > after)
+    entries: list[Entry] = []
+    for row in await session.execute(query.order_by(EventRow.seq).limit(limit)):
+        seq, attempt, producer, producer_seq, kind, created_at, body = row
+        head = to_json(
+            {
+                "seq": seq,
+                "job_id": job_id,
+                "attempt": attempt,
+                "producer": producer,
+                "producer_seq": producer_seq,
+                "created_at": created_at,
+            }
         )
-        or 1
-    )
+        entries.append(Entry(seq, kind, head[:-1] + b',"event":' + body.encode() + b"}"))
+    return entries
+
+
+async def drop_before(session: AsyncSession, job: JobRow, seq: int) -> None:
+    """Let the job's log begin at `seq`. The caller holds the job's row lock."""
+    await session.execute(delete(EventRow).where(EventRow.job_id == job.id, EventRow.seq < seq))
+    job.first_seq = seq
 
 
 async def last_of_producers(

@@ -43,6 +43,8 @@ class JobRow(Base):
     """Number of the newest attempt; 0 before the first."""
     deaths: Mapped[int] = mapped_column(default=0)
     """Attempts that ended without being asked to."""
+    first_seq: Mapped[int] = mapped_column(Number, default=1, server_default="1")
+    """Oldest entry of its log that is kept."""
     last_seq: Mapped[int] = mapped_column(Number, default=0)
     control_seq: Mapped[int] = mapped_column(Number, default=0)
     """The control plane's own producer_seq in this job's log."""
@@ -151,6 +153,40 @@ class KeyRow(Base):
     last_used_at: Mapped[datetime | None]
     """To the minute."""
     revoked_at: Mapped[datetime | None]
+
+
+class AuditRow(Base):
+    """A request that changed something, or would have. The database refuses to change one."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_tenant", "tenant", "number"),)
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    tenant: Mapped[str] = mapped_column(Words(40))
+    caller_id: Mapped[str] = mapped_column(Words(40))
+    caller_name: Mapped[str] = mapped_column(Words(255))
+    action: Mapped[str] = mapped_column(Words(64))
+    object_id: Mapped[str | None] = mapped_column(Words(255))
+    method: Mapped[str] = mapped_column(Words(16))
+    path: Mapped[str] = mapped_column(Words(512))
+    address: Mapped[str] = mapped_column(Words(64))
+    request_id: Mapped[str] = mapped_column(Words(64))
+    status: Mapped[int]
+
+
+class QuotaRow(Base):
+    """A tenant's limits; null: none."""
+
+    __tablename__ = "quotas"
+
+    tenant: Mapped[str] = mapped_column(Words(40), primary_key=True)
+    """`*`: those without a row of their own."""
+    running_jobs: Mapped[int | None]
+    queued_jobs: Mapped[int | None]
+    cpus: Mapped[float | None]
+    gpus: Mapped[float | None]
+    updated_at: Mapped[datetime]
 
 
 class FileRow(Base):

@@ -19,7 +19,7 @@ export async function follow(jobId, signal, { onEvent, onState, onReset }) {
       onState("live");
       for await (const { event, id, data } of frames(answer.body)) {
         if (event === "end") return onState("over");
-        if (event === "reset") { last = 0; onReset(); }
+        if (event === "reset") { last = JSON.parse(data).first - 1; onReset(); }
         if (!id) continue;
         last = Number(id);
         onEvent(JSON.parse(data));

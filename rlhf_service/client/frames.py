@@ -72,8 +72,11 @@ class Following:
         if frame.event == "end":
             self.over = True
             return None
-        if frame.event in ("reset", "reconnect"):
-            # After `reset` the service goes on by itself, from the log's beginning.
+        if frame.event == "reset":
+            # The service goes on by itself, from where the log now begins.
+            self.after = max(int(json.loads(frame.data)["first"]) - 1, 0)
+            return None
+        if frame.event == "reconnect":
             return None
         event = StoredEvent.model_validate_json(frame.data)
         self.after = event.seq

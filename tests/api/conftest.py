@@ -82,6 +82,8 @@ def make_settings(tmp_path: Path, database_url: str, **changes: object) -> Setti
         "reconcile": False,
         "leftover_grace": 0.0,
         "sse_poll": 0.05,
+        "rate_limit": 0,
+        "sign_in_failures": 0,
     }
     return Settings.model_validate({**defaults, **changes})
 

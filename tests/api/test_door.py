@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from api.envelope import SECURITY_HEADERS
 from api.main import create_app
 from api.settings import Settings
 from api.store.tables import KeyRow
@@ -86,6 +87,58 @@ async def test_answers_carry_an_id_and_security_headers(world: World) -> None:
     odd = await world.client.get("/v1/jobs/none", headers={"x-request-id": "a b<script>"})
     assert odd.headers["x-request-id"].startswith("req-")
     assert odd.json()["request_id"] == odd.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_every_answer_has_the_security_headers(world: World) -> None:
+    requests = (
+        ("GET", "/v1/jobs"),
+        ("GET", "/v1/jobs/none"),
+        ("GET", "/nowhere"),
+        ("PATCH", "/v1/jobs"),
+        ("POST", "/v1/jobs"),
+        ("GET", "/"),
+        ("GET", "/web/app.js"),
+        ("GET", "/web/report.html"),
+        ("GET", "/openapi.json"),
+        ("GET", "/livez"),
+        ("OPTIONS", "/v1/jobs"),
+    )
+    for method, path in requests:
+        for scheme in ("http", "https"):
+            url = f"{scheme}://test{path}"
+            answer = await world.client.request(
+                method, url, headers={"origin": "https://evil.test"}
+            )
+            for name in SECURITY_HEADERS:
+                assert answer.headers.get(name), (method, path, name)
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+            assert ("strict-transport-security" in answer.headers) == (scheme == "https")
+            assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_pages_of_allowed_origins_only_may_call(tmp_path, database_url: str) -> None:  # type: ignore[no-untyped-def]
+    origin = "https://app.example.org"
+    settings = make_settings(tmp_path, database_url, cors_origins=origin)
+    async with running(settings, FakeLauncher()) as world:
+        asks = {"origin": origin, "access-control-request-method": "POST"}
+        asks["access-control-request-headers"] = "authorization,content-type"
+        before = await world.client.options("/v1/jobs", headers=asks)
+        assert before.status_code == 200
+        assert before.headers["access-control-allow-origin"] == origin
+        assert "access-control-allow-credentials" not in before.headers
+        answer = await world.client.get("/v1/jobs", headers={"origin": origin})
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert "x-request-id" in answer.headers["access-control-expose-headers"]
+        for other in ("https://evil.test", "null", "https://app.example.org.evil.test"):
+            answer = await world.client.get("/v1/jobs", headers={"origin": other})
+            assert "access-control-allow-origin" not in answer.headers
+            refused = await world.client.options("/v1/jobs", headers={**asks, "origin": other})
+            assert "access-control-allow-origin" not in refused.headers
+    for odd in ("*", "app.example.org", "https://app.example.org/path"):
+        with pytest.raises(ValueError, match="is no origin"):
+            make_settings(tmp_path, database_url, cors_origins=odd)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -87,6 +87,22 @@ async def test_late_news_of_an_older_attempt_is_history_only(world: World) -> No
     assert (job["status"], job["progress"]["step"]) == ("recovering", 1)
 
 
+async def test_a_token_opens_one_attempt_only(world: World) -> None:
+    job_id, first = await world.started()
+    world.launcher.crash(first.submission_id)
+    await world.turn(2)
+    second = Driver(world, f"{job_id}-a2")
+    tokens = first.request.events_token, second.request.events_token
+    for driver, foreign in ((first, tokens[1]), (second, tokens[0])):
+        answer = await driver.post(driver.record(Log(message="x")), token=foreign)
+        assert (answer.status_code, answer.json()["param"]) == (400, "events[0].attempt")
+    disguised = {**second.record(Log(message="x")), "producer": "a1-driver"}
+    answer = await second.post(disguised)
+    assert (answer.status_code, answer.json()["param"]) == (400, "events[0].producer")
+    await second.say(Log(message="its own"))
+    await first.say(Log(message="late, but its own"))
+
+
 async def test_of_a_repeated_step_the_newest_report_counts(world: World) -> None:
     job_id, driver = await world.started()
     await driver.say(step(2, loss=1.5), step(3, loss=1.2))

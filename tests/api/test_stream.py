@@ -19,7 +19,7 @@ from api.settings import Settings
 from rlhf_service.events import Log
 from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.conftest import make_settings
-from tests.api.world import Driver, World
+from tests.api.world import Driver, World, running
 
 pytestmark = pytest.mark.asyncio
 
@@ -75,6 +75,11 @@ async def frames(
             elif frame:
                 yield frame
                 frame = {}
+
+
+def ids(part: bytes) -> list[int]:
+    """Numbers of the events in a part of a stream."""
+    return [int(line[4:]) for line in part.decode().splitlines() if line.startswith("id: ")]
 
 
 async def test_every_event_arrives_live_and_the_end_is_said(world: World) -> None:
@@ -159,6 +164,60 @@ async def test_a_stream_does_not_live_for_ever(tmp_path: Path) -> None:
         assert seen[-1]["event"] == "reconnect"
 
 
+async def test_the_end_of_the_server_is_said(world: World) -> None:
+    job_id, _ = await world.started()
+    stream = frames(world, job_id)
+    async with asyncio.timeout(20):
+        for _ in range(4):
+            await anext(stream)
+        world.services.streams.close()
+        told = [frame async for frame in stream if "comment" not in frame]
+        assert told[-1]["event"] == "reconnect"
+
+
+async def test_streams_of_one_job_share_its_reads(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, "", sse_heartbeat=600)
+    async with running(settings, FakeLauncher()) as world, asyncio.timeout(60):
+        job_id, driver = await world.started()
+        tails = world.services.streams.tails
+        streams = [world.services.streams.follow(job_id, 0) for _ in range(50)]
+        begun = [ids(await anext(stream)) for stream in streams]
+        assert all(seen == begun[0] for seen in begun)
+        told = [asyncio.ensure_future(anext(stream)) for stream in streams]
+        before = tails.reads
+        await driver.say(Log(message="for all"))
+        assert {tuple(ids(await part)) for part in told} == {(begun[0][-1] + 1,)}
+        assert tails.reads - before <= 4  # not one for each stream
+        for stream in streams:
+            await stream.aclose()
+        assert world.services.streams.open == 0 and not tails._tails
+
+
+async def test_who_is_far_behind_reads_the_store(world: World) -> None:
+    job_id, driver = await world.started()
+    for begin in range(0, 1200, 400):
+        await driver.say(*[Log(message=str(begin + i)) for i in range(400)])
+    last = (await world.job(job_id))["last_seq"]
+    async with asyncio.timeout(60):
+        for after in (0, last - 700, last - 20):
+            follow, seen = world.services.streams.follow(job_id, after), list[int]()
+            while len(seen) < last - after:
+                seen += ids(await anext(follow))
+            assert seen == list(range(after + 1, last + 1))
+            await follow.aclose()
+
+
+async def test_there_are_only_so_many_streams(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, "", sse_streams=1)
+    async with serving(settings, FakeLauncher()) as world, asyncio.timeout(20):
+        job_id, _ = await world.started()
+        one = frames(world, job_id)
+        await anext(one)
+        refused = await world.client.get(f"/v1/jobs/{job_id}/stream")
+        assert (refused.status_code, refused.json()["code"]) == (429, "busy")
+        await one.aclose()
+
+
 async def test_another_replica_tells_what_this_one_stored(tmp_path: Path) -> None:
     settings, launcher = make_settings(tmp_path, ""), FakeLauncher()
     async with serving(settings, launcher) as one, asyncio.timeout(20):
@@ -166,10 +225,10 @@ async def test_another_replica_tells_what_this_one_stored(tmp_path: Path) -> Non
         other_app = create_app(settings, launcher)
         async with other_app.router.lifespan_context(other_app):
             follow = other_app.state.services.streams.follow(job_id, 0)
-            seen = [(await anext(follow)).id for _ in range(4)]
+            seen = ids(await anext(follow))
             await Driver(one, driver.submission_id, "a1-learner-1").say(Log(message="here"))
             while len(seen) < (await one.job(job_id))["last_seq"]:
-                seen.append((await anext(follow)).id)
+                seen += ids(await anext(follow))
             await follow.aclose()
         assert seen == list(range(1, len(seen) + 1))
 

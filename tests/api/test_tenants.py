@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from api.store.database import Database
 from api.store.migrate import migrate
+from tests.api.served import CHAT
 from tests.api.test_openai_jobs import model_folder
 from tests.api.world import JSON, World
 
@@ -35,7 +36,8 @@ async def tenant(world: World, name: str, *scopes: str) -> AsyncIterator[httpx.A
 
 
 async def upload(client: httpx.AsyncClient) -> JSON:
-    rows = json.dumps({"prompt": "2+2=", "completion": "4"}) + "\n"
+    """A file whose rows say the same to a job and to a fine-tuning job."""
+    rows = json.dumps({"prompt": "2+2=", "completion": "4", "messages": CHAT}) + "\n"
     answer = await client.post(
         "/v1/files", data={"purpose": "fine-tune"}, files={"file": ("rows.jsonl", rows)}
     )

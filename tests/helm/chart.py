@@ -55,11 +55,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([helm(), *arguments], capture_output=True, text=True, timeout=60)
 
 
+@cache
 def rendered(*arguments: str) -> list[dict[str, Any]]:
-    """Every object of the chart. Raises AssertionError with what helm says."""
+    """Every object of the chart, to be read only: rendered once. Raises AssertionError with what
+    helm says.
+    """
     done = run("template", "trainer", str(CHART), "--namespace", "rlhf", *arguments)
     assert done.returncode == 0, done.stderr
-    return [found for found in yaml.safe_load_all(done.stdout) if found]
+    return [found for found in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if found]
 
 
 def readme() -> str:
@@ -67,8 +70,10 @@ def readme() -> str:
     rows = "\n".join(f"| `{key}` | {default} | {about} |" for key, default, about in values())
     return f"""# rlhf-service
 
-A control plane, its migrations, and a KubeRay cluster. Needs the KubeRay operator (1.5 or newer), a
-PostgreSQL, and a storage class with ReadWriteMany volumes.
+A control plane, its migrations, and Ray on KubeRay: one cluster for all jobs (`launcher: ray`), or one
+for each job (`launcher: kuberay`). Needs the KubeRay operator (1.5.1 or newer; for `launcher: kuberay`
+with its feature gate `RayJobDeletionPolicy`, unless jobs wait in a Kueue queue), a PostgreSQL, and a
+storage class with ReadWriteMany volumes whose files can be appended to and renamed.
 
 ```console
 $ kubectl create secret generic rlhf-database --from-literal=url=postgresql://user:password@host/rlhf
@@ -79,7 +84,8 @@ $ helm test trainer
 For a trial without a database of your own: `--set database.trial.enabled=true`.
 
 Every pod meets the "restricted" pod security standard. Ray runs with token authentication; with network
-policies on, only the control plane and the KubeRay operator reach it. Secrets are named, never given as
+policies on, only the control plane and the KubeRay operator reach it, and pods reach only what they
+need: name reward services and trackers in `networkPolicy.egress`. Secrets are named, never given as
 values; those made by the chart keep their values over upgrades. The storage claim outlives the release.
 
 **Upgrade**: `helm upgrade` migrates the database before the new control plane starts; running jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
 
 from api.settings import Settings
+from cluster.kuberay.manifest import rayjob
+from cluster.kuberay.settings import KubeRaySettings
+from rlhf_service.launching import LaunchRequest
 from tests.helm.chart import CHART, NoHelm, helm, readme, rendered, run
+from tests.helm.schemas import faults_of, operator_faults
+from tests.kuberay.conftest import ppo_spec
 
 HERE = Path(__file__).parent
 MATRIX = sorted((HERE / "values").glob("*.yaml"))
@@ -27,7 +32,7 @@ def _helm() -> None:
         pytest.skip(str(missing))
 
 
-@pytest.fixture(params=MATRIX, ids=lambda path: path.stem)
+@pytest.fixture(params=MATRIX, ids=lambda path: path.stem, scope="session")
 def objects(request) -> list[dict[str, Any]]:
     return rendered("--values", str(request.param))
 
@@ -42,62 +47,41 @@ def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
             groups = [found["spec"]["headGroupSpec"], *found["spec"]["workerGroupSpecs"]]
             for group in groups:
                 yield f"{name}/{group.get('groupName', 'head')}", group["template"]["spec"]
+        elif found["kind"] == "ConfigMap" and "kuberay.yaml" in found["data"]:
+            for template in ("head", "cpu_worker", "gpu_worker"):
+                given = yaml.safe_load(found["data"]["kuberay.yaml"]).get(template)
+                if given is not None:
+                    yield f"{name}/{template}", given["spec"]
         elif "template" in found.get("spec", {}):
             yield name, found["spec"]["template"]["spec"]
 
 
-def test_lint():
-    done = run("lint", str(CHART), "--strict", "--values", str(HERE / "values" / "trial.yaml"))
+@pytest.mark.parametrize("values", MATRIX, ids=lambda path: path.stem)
+def test_lint(values):
+    done = run("lint", str(CHART), "--strict", "--values", str(values))
     assert done.returncode == 0, done.stdout
 
 
 def test_every_object_is_valid(objects):
     kinds = set()
     for found in objects:
-        group, _, version = found["apiVersion"].rpartition("/")
+        group = found["apiVersion"].rpartition("/")[0]
         kinds.add(found["kind"])
         if group == "ray.io":
-            assert not faults_of(found, version)
+            assert not faults_of(found)
         elif group != "monitoring.coreos.com":
             kubernetes_validate.validate(found, KUBERNETES, strict=True)
-    assert {"Deployment", "Service", "RayCluster", "Job", "PodDisruptionBudget"} <= kinds
-
-
-def faults_of(found: dict[str, Any], version: str) -> list[str]:
-    """What the CRD of a custom object has against it."""
-    [schema] = [
-        known["schema"]["openAPIV3Schema"]
-        for path in (HERE / "crds").glob("*.yaml")
-        for crd in [yaml.safe_load(path.read_text())]
-        for known in crd["spec"]["versions"]
-        if crd["spec"]["names"]["kind"] == found["kind"] and known["name"] == version
-    ]
-    errors = Draft202012Validator(strict(schema)).iter_errors(found)
-    return [f"{'.'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in errors]
+    assert {"Deployment", "Service", "Job", "PodDisruptionBudget"} <= kinds
+    assert ("RayCluster" in kinds) != ("ConfigMap" in kinds and launcher_file(objects) is not None)
 
 
 def test_the_check_of_custom_objects_sees_what_is_wrong():
     objects = rendered("--values", str(HERE / "values" / "trial.yaml"))
-    [cluster] = [found for found in objects if found["kind"] == "RayCluster"]
+    [cluster] = copy.deepcopy([found for found in objects if found["kind"] == "RayCluster"])
     cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["imagee"] = "x"
     cluster["spec"]["workerGroupSpecs"][0]["minReplicas"] = "none"
-    unknown, wrong = sorted(faults_of(cluster, "v1"))
+    unknown, wrong = sorted(faults_of(cluster))
     assert "imagee" in unknown and "workerGroupSpecs.0.minReplicas" in wrong
-
-
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """A CRD's schema that also refuses fields it does not know, as the API server prunes them."""
-    if isinstance(schema, list):
-        return [strict(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {key: strict(value) for key, value in schema.items()}
-    open_ended = found.get("x-kubernetes-preserve-unknown-fields")
-    if isinstance(found.get("properties"), dict) and "type" in found and not open_ended:
-        if set(found["properties"]) >= {"apiVersion", "kind"}:
-            found["properties"]["metadata"] = {"type": "object"}
-        found.setdefault("additionalProperties", False)
-    return found
 
 
 def test_pods_are_restricted(objects):
@@ -129,9 +113,38 @@ def test_pods_are_restricted(objects):
     assert len(names) >= 5
 
 
-def test_the_cluster_waits_for_checkpoints_and_keeps_jobs_off_the_head(objects):
-    [cluster] = [found for found in objects if found["kind"] == "RayCluster"]
-    spec = cluster["spec"]
+def launcher_file(objects: list[dict[str, Any]]) -> str | None:
+    """What the launcher is configured with, where jobs have clusters of their own."""
+    files = [f["data"].get("kuberay.yaml") for f in objects if f["kind"] == "ConfigMap"]
+    return next((text for text in files if text), None)
+
+
+def cluster_spec(objects: list[dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
+    """Of the one cluster, or of the one that the launcher makes for a job of 9 GPUs or 40 CPUs."""
+    text = launcher_file(objects)
+    if text is None:
+        [cluster] = [found for found in objects if found["kind"] == "RayCluster"]
+        return cluster["spec"]
+    (tmp_path / "kuberay.yaml").write_text(text)
+    settings = KubeRaySettings.read(tmp_path / "kuberay.yaml")
+    learner = {"num_workers": 8, "cpus_per_worker": 4}
+    if settings.gpu_worker is not None:
+        learner["gpus_per_worker"] = 1
+    request = LaunchRequest(
+        job_id="job-1",
+        attempt=1,
+        job_name="a job",
+        storage="/storage/jobs/job-1",
+        events_url="http://trainer:8000/v1/internal/jobs/job-1/events",
+        events_token="secret",
+    )
+    made = rayjob(request, ppo_spec(learner=learner), settings)
+    assert faults_of(made) == [] and operator_faults(made) == []
+    return made["spec"]["rayClusterSpec"]
+
+
+def test_the_cluster_waits_for_checkpoints_and_keeps_jobs_off_the_head(objects, tmp_path):
+    spec = cluster_spec(objects, tmp_path)
     assert spec["authOptions"]["mode"] == "token"
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
@@ -140,6 +153,8 @@ def test_the_cluster_waits_for_checkpoints_and_keeps_jobs_off_the_head(objects):
         assert pod["terminationGracePeriodSeconds"] >= 60
         memory = {v["name"]: v for v in pod["volumes"]}["shared-memory"]
         assert memory["emptyDir"]["medium"] == "Memory"
+        assert "preStop" in pod["containers"][0]["lifecycle"]
+        assert pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
     assert len({group.get("groupName") for group in groups}) == len(groups)
 
 
@@ -151,17 +166,62 @@ def test_settings_are_ones_that_the_control_plane_knows(objects):
             assert given <= known
 
 
+def policies(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    found = [o for o in objects if o["kind"] == "NetworkPolicy"]
+    return {o["metadata"]["name"]: o["spec"] for o in found}
+
+
+def ports(rule: dict[str, Any]) -> list[int]:
+    return [port["port"] for port in rule.get("ports", [])]
+
+
 def test_only_the_control_plane_and_the_operator_reach_ray():
     objects = rendered("--values", str(HERE / "values" / "everything.yaml"))
-    [policy] = [
-        found
-        for found in objects
-        if found["kind"] == "NetworkPolicy" and found["metadata"]["name"].endswith("-ray")
-    ]
-    among, jobs, metrics = policy["spec"]["ingress"]
+    among, jobs, metrics = policies(objects)["trainer-ray"]["ingress"]
     assert "ports" not in among and len(among["from"]) == 1
-    assert [p["port"] for p in jobs["ports"]] == [8265] and len(jobs["from"]) == 2
-    assert [p["port"] for p in metrics["ports"]] == [8080]
+    assert ports(jobs) == [8265] and len(jobs["from"]) == 2
+    assert ports(metrics) == [8080] and len(metrics["from"]) == 1
+
+
+def test_policies_close_both_ways_and_leave_names_open(objects):
+    found = policies(objects)
+    for name, policy in found.items():
+        assert set(policy["policyTypes"]) == {"Ingress", "Egress"}, name
+        for rule in policy["ingress"]:
+            assert rule, f"{name} lets everyone in on every port"
+        for rule in policy["egress"]:
+            assert "to" in rule or "ports" in rule, f"{name} lets everything out"
+        if not name.endswith("-database"):
+            assert any(ports(rule) == [53, 53] for rule in policy["egress"]), name
+
+
+def test_service_accounts_may_do_no_more_than_they_need(objects):
+    rules = [
+        (o["kind"], rule)
+        for o in objects
+        if o["kind"] in ("Role", "ClusterRole")
+        for rule in o["rules"]
+    ]
+    for kind, rule in rules:
+        assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+        assert not {"secrets", "pods/exec", "roles", "rolebindings"} & set(rule["resources"])
+        if kind == "ClusterRole":
+            assert rule == {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}
+    jobs = [rule for _, rule in rules if "rayjobs" in rule["resources"]]
+    assert bool(jobs) == (launcher_file(objects) is not None)
+
+
+def test_monitors_select_what_there_is():
+    objects = rendered("--values", str(HERE / "values" / "everything.yaml"))
+    by_kind = {o["kind"]: o for o in objects}
+    wanted = by_kind["ServiceMonitor"]["spec"]["selector"]["matchLabels"]
+    [service] = [
+        o for o in objects if o["kind"] == "Service" and o["metadata"]["name"] == "trainer"
+    ]
+    assert wanted.items() <= service["metadata"]["labels"].items()
+    [endpoint] = by_kind["ServiceMonitor"]["spec"]["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
+    assert by_kind["PodMonitor"]["metadata"]["labels"]["release"] == "prometheus"
 
 
 BAD = [
@@ -175,6 +235,12 @@ BAD = [
     ("ray.cpuWorkers.resources.limits.cpu=many", "cpu"),
     ("storage.size=big", "size"),
     ("database.urlSecret=Not_A_Name", "urlSecret"),
+    ("launcher=slurm", "launcher"),
+    ("kuberay.queue=-a", "queue"),
+    ("kuberay.podGpus=-1", "podGpus"),
+    ("storage.csi.driver=csi.juicefs.com", "volumeHandle"),
+    ("ray.faultTolerance.redisAddress=redis", "redisAddress"),
+    ("monitoring.interval=often", "interval"),
 ]
 
 

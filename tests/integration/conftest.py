@@ -20,16 +20,20 @@ pipeline_spec = unit.pipeline_spec
 
 # Ray looks at it once, when it is imported.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+# What an operator allows; the service and its cluster inherit it.
+os.environ.setdefault("RLHF_ALLOW_PRIVATE_URLS", "1")
+os.environ.setdefault("RLHF_ALLOW_PYTHON_GRADERS", "1")
 
 JOB_SECONDS = 400.0
 TEST_SECONDS = 900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A whole job, killed and recovered, takes minutes on a busy machine."""
+    """A whole job, killed and recovered, takes minutes on a busy machine; one cluster is enough."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,14 @@ def test_after_a_reset_the_log_is_told_from_its_beginning_on_the_same_connection
     assert cursors(asked) == ["70"]
 
 
+def test_a_break_right_after_a_reset_goes_on_where_the_log_now_begins(either):
+    dropped = 'event: reset\ndata: {"first": 8, "last": 9}\n\n'
+    broken = httpx.Response(200, stream=Broken(dropped))
+    asked = Asked([lambda: broken, lambda: says(frame(8), frame(9), END)])
+    assert heard(either, asked, after=3) == [8, 9]
+    assert cursors(asked) == ["3", "7"]
+
+
 @pytest.mark.parametrize(
     "reply", [lambda: httpx.ConnectError("refused"), lambda: says(), lambda: says(BEAT)]
 )

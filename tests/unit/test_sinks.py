@@ -69,7 +69,8 @@ def test_everything_arrives_in_order_though_the_control_plane_was_down(folder, i
     for i in range(20):
         sink.emit(Log(message=str(i)))
         earlier.emit(Log(message=str(i)))
-    forwarder = Forwarder(folder, inbox.url, "token")
+    JsonlSink(folder, "job-1", 11, "a11-driver").emit(Log(message="another attempt's"))
+    forwarder = Forwarder(folder, inbox.url, 1, "token")
     forwarder.start()
     assert forwarder.drain(20)
     sink.emit(Log(message="late"))
@@ -77,6 +78,7 @@ def test_everything_arrives_in_order_though_the_control_plane_was_down(folder, i
     forwarder.close()
     for producer, count in (("a1-driver", 21), ("a1-learner-1-0", 20)):
         assert [seq for name, seq in inbox.got if name == producer] == list(range(1, count + 1))
+    assert {name for name, _ in inbox.got} == {"a1-driver", "a1-learner-1-0"}
 
 
 def test_a_torn_line_is_cut_off_and_never_sent(folder, inbox):
@@ -85,7 +87,7 @@ def test_a_torn_line_is_cut_off_and_never_sent(folder, inbox):
     path = folder.events / "a1-driver.jsonl"
     with path.open("a") as out:
         out.write('{"torn": ')
-    forwarder = Forwarder(folder, inbox.url, "token")
+    forwarder = Forwarder(folder, inbox.url, 1, "token")
     forwarder.start()
     assert forwarder.drain(20)
     assert inbox.got == [("a1-driver", 1)]

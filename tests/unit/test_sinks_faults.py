@@ -38,7 +38,7 @@ def forwarder(folder: JobFolder, got: list[tuple[int, str]]) -> Iterator[Forward
             got.append((event["producer_seq"], event["event"]["message"]))
         return httpx.Response(200, json={})
 
-    made = Forwarder(folder, "http://control/events", "token")
+    made = Forwarder(folder, "http://control/events", 1, "token")
     made._client = httpx.Client(transport=httpx.MockTransport(take))
     made.start()
     yield made
@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
 
 def test_a_garbled_line_holds_up_nothing(folder, forwarder, got):
     folder.events.mkdir(parents=True)
-    (folder.events / "a0-old.jsonl").write_bytes(b"\0\0\0\n\xff\xfe\n")
+    (folder.events / "a1-old.jsonl").write_bytes(b"\0\0\0\n\xff\xfe\n")
     JsonlSink(folder, "job-1", 1, PRODUCER).emit(Log(message="one"))
     assert forwarder.drain(10)
     assert got == [(1, "one")]
@@ -137,7 +137,7 @@ def forwarder_is_waited_for(forwarder: Forwarder) -> bool:
 
 def test_drain_gives_up_at_its_deadline(folder):
     JsonlSink(folder, "job-1", 1, PRODUCER).emit(Log(message="one"))
-    forwarder = Forwarder(folder, "http://control/events", "token")
+    forwarder = Forwarder(folder, "http://control/events", 1, "token")
     down = httpx.MockTransport(lambda request: httpx.Response(503))
     forwarder._client = httpx.Client(transport=down)
     forwarder.start()

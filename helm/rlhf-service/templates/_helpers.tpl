@@ -69,8 +69,15 @@ imagePullSecrets:
   value: "8000"
 - name: RLHF_MIGRATE
   value: "false"
+{{- if eq .Values.launcher "kuberay" }}
+- name: RLHF_LAUNCHER
+  value: kuberay
+- name: RLHF_KUBERAY_FILE
+  value: /etc/rlhf/kuberay.yaml
+{{- else }}
 - name: RLHF_RAY_ADDRESS
   value: http://{{ .Release.Name }}-ray-head-svc:8265
+{{- end }}
 - name: RLHF_PUBLIC_URL
   value: http://{{ .Release.Name }}:8000
 - name: RAY_AUTH_MODE
@@ -85,4 +92,11 @@ imagePullSecrets:
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
+{{- end }}
+
+{{/* Any pod of this release whose component is one of a list. Arguments: root, components. */}}
+{{- define "rlhf.pods-of" -}}
+matchExpressions:
+  - {key: app.kubernetes.io/instance, operator: In, values: [{{ .root.Release.Name }}]}
+  - {key: app.kubernetes.io/component, operator: In, values: [{{ join ", " .components }}]}
 {{- end }}

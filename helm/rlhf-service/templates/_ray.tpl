@@ -1,5 +1,5 @@
 {{/* A pod of the Ray cluster. Arguments: root, component, image, resources, gpus, sharedMemory,
-     nodeSelector, tolerations. */}}
+     nodeSelector, tolerations, needsApi, ofJob: the launcher fills in what is each job's own. */}}
 {{- define "rlhf.ray-pod" -}}
 metadata:
   labels:
@@ -36,10 +36,12 @@ spec:
       ports:
         - {name: metrics, containerPort: 8080}
       {{- end }}
+      {{- if not .ofJob }}
       lifecycle:
         preStop:
           # Tell Ray that the node goes, then give its learners time for a checkpoint.
           exec: {command: [/bin/sh, -c, ray stop --grace-period {{ max 30 (sub .root.Values.ray.terminationGracePeriodSeconds 30) }}]}
+      {{- end }}
       resources:
         requests:
           {{- toYaml .resources.requests | nindent 10 }}
@@ -62,4 +64,19 @@ spec:
       emptyDir: {medium: Memory, sizeLimit: {{ .sharedMemory }}}
     - name: ray-logs
       emptyDir: {sizeLimit: 20Gi}
+{{- end }}
+
+{{- define "rlhf.head-pod" -}}
+{{- $ray := .root.Values.ray -}}
+{{- include "rlhf.ray-pod" (dict "root" .root "component" "ray-head" "image" .root.Values.image.worker "resources" $ray.head.resources "sharedMemory" "2Gi" "needsApi" .needsApi "ofJob" .ofJob) }}
+{{- end }}
+
+{{- define "rlhf.cpu-pod" -}}
+{{- $pods := .root.Values.ray.cpuWorkers -}}
+{{- include "rlhf.ray-pod" (dict "root" .root "component" "ray-worker" "image" .root.Values.image.worker "resources" $pods.resources "sharedMemory" $pods.sharedMemory "nodeSelector" $pods.nodeSelector "tolerations" $pods.tolerations "needsApi" false "ofJob" .ofJob) }}
+{{- end }}
+
+{{- define "rlhf.gpu-pod" -}}
+{{- $pods := .root.Values.ray.gpuWorkers -}}
+{{- include "rlhf.ray-pod" (dict "root" .root "component" "ray-worker" "image" .root.Values.image.gpuWorker "resources" $pods.resources "gpus" $pods.gpus "sharedMemory" $pods.sharedMemory "nodeSelector" $pods.nodeSelector "tolerations" $pods.tolerations "needsApi" false "ofJob" .ofJob) }}
 {{- end }}

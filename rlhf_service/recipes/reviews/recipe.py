@@ -92,8 +92,20 @@ def reviews_spec(data: ReviewData, seed: int) -> JobSpec:
 
 
 def on_lstm(spec: JobSpec) -> JobSpec:
-    """The same job on two LSTM layers."""
+    """The same job on two LSTM layers, one thread a process: a time step is too small to share."""
+    alone = {"threads": 1}
+    resources = ResourceSpec(
+        learner=spec.resources.learner.model_copy(update=alone),
+        rollout=spec.resources.rollout.model_copy(update=alone),
+        reward=spec.resources.reward.model_copy(update=alone),
+    )
     model = ScratchModel(
         architecture="lstm", hidden_size=128, num_layers=2, context_length=CONTEXT, vocab_size=2048
     )
-    return spec.model_copy(update={"name": "lstm", "labels": {"recipe": "lstm"}, "model": model})
+    changes = {
+        "name": "lstm",
+        "labels": {"recipe": "lstm"},
+        "model": model,
+        "resources": resources,
+    }
+    return spec.model_copy(update=changes)
