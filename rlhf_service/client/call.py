@@ -12,7 +12,7 @@ import httpx
 
 from rlhf_service.client.address import Address
 from rlhf_service.client.errors import expect_object
-from rlhf_service.client.records import Record
+from rlhf_service.client.records.base import Record
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlhf_service.client.call import Call, every, one, part, plain
-from rlhf_service.client.records import CheckedSpec, PreparedRecipe, Recipe
+from rlhf_service.client.records.drafts import CheckedSpec, PreparedRecipe, Recipe
 
 GRADERS = "/v1/fine_tuning/alpha/graders"
 
