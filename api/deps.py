@@ -37,7 +37,7 @@ BearerToken = Annotated[str, Depends(bearer_token)]
 
 async def signed_in(request: Request, token: BearerToken, parts: ServicesDep) -> Caller:
     """The caller, who may look and, for what is no mere look, write. Raises Forbidden."""
-    caller = await parts.keys.check(token)
+    caller = await parts.sign_in.check(token)
     trail = trail_of(request.scope)
     if (taken := parts.rates.take(caller.id)) is not None:
         trail.headers |= taken.headers

@@ -40,7 +40,7 @@ class Envelope:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.larger = larger
-        """Path → its own limit, for uploads."""
+        """Pattern of a path → its own limit, for uploads."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,7 +66,7 @@ class Envelope:
             await send(message)
 
         length = headers.get("content-length", "")
-        most = self.larger.get(scope["path"], self.max_body_bytes)
+        most = self.most(scope["path"])
         too_large = f"the body is too large; at most {most} bytes are taken"
         if length.isdigit() and int(length) > most:
             refusal = problem(Request(scope), 413, "request_too_large", too_large)
@@ -91,6 +91,11 @@ class Envelope:
             text = f"a fault of this server; its log has more under {scope['request_id']}"
             answer = problem(Request(scope), 500, "internal_error", text)
             await answer(scope, receive, send_with_headers)
+
+    def most(self, path: str) -> int:
+        """Bytes that the body of a request to this path may have."""
+        found = (most for pattern, most in self.larger.items() if re.fullmatch(pattern, path))
+        return next(found, self.max_body_bytes)
 
 
 def request_id(given: str | None) -> str:

@@ -37,7 +37,7 @@ TITLES = {
     503: "Not available now",
 }
 RETRY_MAY_HELP = {408, 429, 500, 502, 503, 504}
-OPENAI_PATHS = ("/v1/files", "/v1/fine_tuning", "/v1/chat", "/v1/completions")
+OPENAI_PATHS = ("/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/chat", "/v1/completions")
 """Where OpenAI clients call: there an invalid request is 400, as they expect, not 422."""
 
 
@@ -99,6 +99,7 @@ def install(app: FastAPI) -> None:
             fault.code,
             fault.message,
             fault.param,
+            fault.faults,
             more_headers=fault.headers,
         )
 

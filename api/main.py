@@ -34,9 +34,11 @@ from api.routes import (
     recipes,
     reports,
     specs,
+    uploads,
 )
 from api.service.rates import RATE_HEADERS
 from api.service.secret import write_private
+from api.service.uploads import MAX_PART
 from api.services import Services
 from api.settings import Settings
 from api.store.migrate import migrate
@@ -66,7 +68,10 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         redoc_url=None,
     )
     app.state.services = services
-    larger = {"/v1/files": settings.max_file_bytes + FORM_BYTES}
+    larger = {
+        "/v1/files": settings.max_file_bytes + FORM_BYTES,
+        "/v1/uploads/[^/]+/parts": MAX_PART + FORM_BYTES,
+    }
     app.add_middleware(Auditing, audit=services.audit)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))
@@ -81,6 +86,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         artefacts,
         models,
         files,
+        uploads,
         fine_tuning,
         graders,
         chat,

@@ -5,29 +5,38 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
+from api.reconcile.garbage import Garbage
 from api.reconcile.loop import Reconciler
 from api.service.artefacts import Artefacts
 from api.service.audit import Audit
 from api.service.checkpoints import Checkpoints
 from api.service.cluster import Cluster
+from api.service.deletion import Deletion
+from api.service.descent import Descent
 from api.service.drafts import Drafts
 from api.service.events import Events
+from api.service.exporter import Exporter
 from api.service.files import Files
 from api.service.fine_tuning import FineTuning
 from api.service.generation import Generation
 from api.service.graders import Graders
 from api.service.jobs import Jobs
 from api.service.keys import Keys
+from api.service.lineage import Lineage
 from api.service.models import Models
+from api.service.oidc import oidc_of
 from api.service.quotas import Quotas
 from api.service.rates import Rates
 from api.service.recipes import Recipes
+from api.service.registry import Registry
 from api.service.reports import Reports
 from api.service.retention import Retention
 from api.service.secret import server_secret
+from api.service.sign_in import SignIn
 from api.service.signals import Signals
 from api.service.stream import Streams
 from api.service.territory import Territory
+from api.service.uploads import Uploads
 from api.settings import Settings
 from api.store.database import Database
 from api.store.listener import Listener
@@ -42,17 +51,23 @@ class Services:
     database: Database
     cluster: Cluster
     jobs: Jobs
+    descent: Descent
+    deletion: Deletion
     events: Events
     streams: Streams
     reports: Reports
     artefacts: Artefacts
     checkpoints: Checkpoints
     models: Models
+    registry: Registry
+    lineage: Lineage
     files: Files
+    uploads: Uploads
     fine_tuning: FineTuning
     graders: Graders
     generation: Generation
     keys: Keys
+    sign_in: SignIn
     quotas: Quotas
     audit: Audit
     rates: Rates
@@ -72,32 +87,44 @@ class Services:
         secret = server_secret(settings)
         database, signals = Database(settings.database), Signals()
         cluster = Cluster(launcher, settings.launcher_timeout)
+        keys = Keys(database)
         territory = Territory(database, settings)
         jobs = Jobs(database, cluster, signals, territory, settings)
-        files, models = Files(database, settings), Models(database, settings)
+        registry = Registry(database, territory, settings)
+        files = Files(database, settings)
+        models = Models(database, registry, Exporter(settings), settings)
+        uploads = Uploads(database, files, settings)
         return cls(
             settings=settings,
             database=database,
             cluster=cluster,
             jobs=jobs,
+            descent=Descent(database, jobs, settings),
+            deletion=Deletion(database, settings),
             events=Events(database, signals),
             streams=Streams(database, signals, settings),
             reports=Reports(database),
             artefacts=Artefacts(jobs, settings),
             checkpoints=Checkpoints(database, settings),
             models=models,
+            registry=registry,
+            lineage=Lineage(database, models),
             files=files,
+            uploads=uploads,
             fine_tuning=FineTuning(database, jobs, files, models),
             graders=Graders(),
             generation=Generation(models, settings),
-            keys=Keys(database),
+            keys=keys,
+            sign_in=SignIn(keys, oidc_of(settings)),
             quotas=Quotas(database),
             audit=Audit(database, settings),
             rates=Rates(settings.rate_limit),
             failures=Rates(settings.sign_in_failures),
             drafts=Drafts(cluster, territory, settings),
             recipes=Recipes(settings),
-            reconciler=Reconciler(database, cluster, signals, settings, secret),
+            reconciler=Reconciler(
+                database, cluster, signals, settings, secret, Garbage(database, uploads, settings)
+            ),
             listener=Listener(database, signals.notify, signals.notify_all),
             retention=Retention(database, settings),
         )
@@ -115,6 +142,7 @@ class Services:
 
     async def close(self) -> None:
         await self.generation.close()
+        await self.sign_in.close()
         self.graders.close()
         self.cluster.close()
         await self.database.close()

@@ -62,6 +62,30 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(default=512 * 2**20, ge=1024)
     """Largest file that may be uploaded."""
 
+    oidc_issuer: str = ""
+    """Whose OIDC tokens are taken besides API keys, as `https://login.example.org`; none when
+    empty."""
+
+    oidc_audience: str = ""
+    """What such a token's `aud` must name: this service, as the issuer knows it."""
+
+    oidc_jwks_url: str = ""
+    """Where the issuer publishes its keys; found by its discovery document when empty."""
+
+    oidc_tenant_claim: str = "tenant"
+    """The claim that names the tenant. Dots lead into objects."""
+
+    oidc_tenant: str = ""
+    """The tenant of tokens without that claim; they are refused when empty."""
+
+    oidc_scope_claim: str = "scope"
+    """The claim that lists what its subject may do: a list, or words in one text."""
+
+    oidc_scopes: dict[str, Literal["read", "write", "admin"]] = Field(
+        default={"rlhf:read": "read", "rlhf:write": "write", "rlhf:admin": "admin"}
+    )
+    """What that claim says → scope. In the environment: a JSON object."""
+
     rate_limit: int = Field(default=6000, ge=0)
     """Requests a minute of one API key, to each replica; 0: any number."""
 
@@ -174,6 +198,18 @@ class Settings(BaseSettings):
     def kuberay_has_its_file(self) -> Self:
         if self.launcher == "kuberay" and self.kuberay_file is None:
             raise ValueError("RLHF_LAUNCHER=kuberay needs RLHF_KUBERAY_FILE")
+        return self
+
+    @model_validator(mode="after")
+    def issuer_is_whole(self) -> Settings:
+        if not self.oidc_issuer:
+            return self
+        for name, url in (("issuer", self.oidc_issuer), ("jwks_url", self.oidc_jwks_url)):
+            local = re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", url + "/")
+            if url and not url.startswith("https://") and not local:
+                raise ValueError(f"oidc_{name}: {url!r} must be an https:// address")
+        if not self.oidc_audience:
+            raise ValueError("oidc_audience: name what the issuer's tokens are for")
         return self
 
     @property

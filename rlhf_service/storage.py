@@ -26,6 +26,10 @@ class JobFolder:
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 
+    def checkpoint_model(self, name: str) -> Path:
+        """A checkpoint's policy as a Hugging Face folder, once somebody asked for it."""
+        return self.root / "checkpoint-models" / name
+
     @property
     def stop_flag(self) -> Path:
         """Exists when the learner should checkpoint and stop at the next step."""
@@ -70,6 +74,10 @@ class JobFolder:
 
     def stage(self, name: str) -> Path:
         return self.root / "stages" / name
+
+    def tokenizer(self, name: str) -> Path:
+        """The tokenizer that a stage trained for a network from scratch."""
+        return self.stage(name) / "tokenizer"
 
     def stage_model(self, name: str) -> Path:
         return self.stage(name) / "model"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 OWNER = "rlhf"
 
 
@@ -13,6 +15,12 @@ def model_name(job_id: str, base: str, suffix: str | None) -> str:
 
 def checkpoint_name(model: str, stage: str, step: int) -> str:
     return f"{model}:ckpt-{stage}-step-{step}"
+
+
+def checkpoint_of(model: str) -> tuple[str, str, int] | None:
+    """Model, stage and step that a checkpoint's name means; None when it is no such name."""
+    found = re.fullmatch(r"(.+):ckpt-([a-z][a-z0-9_-]{0,31})-step-0*([0-9]{1,9})", model, re.DOTALL)
+    return None if found is None else (found[1], found[2], int(found[3]))
 
 
 def job_of(model: str) -> str:

@@ -25,6 +25,7 @@ class Form:
 
     out: BinaryIO
     max_bytes: int
+    file_field: str = "file"
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
     """None until the file begins."""
@@ -63,10 +64,10 @@ class Form:
     def on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        self._in_file = self._name == "file"
+        self._in_file = self._name == self.file_field
         if self._in_file:
             if self.filename is not None:
-                raise BadParameter("the form has two files; send one", "file")
+                raise BadParameter("the form has two files; send one", self.file_field)
             given = options.get(b"filename", b"").decode("utf-8", "replace")
             self.filename = Path(given.replace("\\", "/")).name[:255] or "file"
         elif len(self.fields) >= MAX_FIELDS:
@@ -80,7 +81,8 @@ class Form:
             return
         self.size += end - start
         if self.size > self.max_bytes:
-            raise TooLarge(f"the file is larger than {self.max_bytes} bytes", "file")
+            text = f"the file is larger than {self.max_bytes} bytes"
+            raise TooLarge(text, self.file_field)
         piece = data[start:end]
         self._digest.update(piece)
         self.out.write(piece)
@@ -91,13 +93,17 @@ class Form:
 
 
 async def receive(
-    body: AsyncIterator[bytes], content_type: str | None, out: BinaryIO, max_bytes: int
+    body: AsyncIterator[bytes],
+    content_type: str | None,
+    out: BinaryIO,
+    max_bytes: int,
+    field: str = "file",
 ) -> Form:
-    """Read a form whole; its field `file` goes to `out`. Raises BadParameter or TooLarge."""
+    """Read a form whole; the file in `field` goes to `out`. Raises BadParameter or TooLarge."""
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or b"boundary" not in options:
-        raise BadParameter("send the file as multipart/form-data", "file")
-    form, ended = Form(out, max_bytes), False
+        raise BadParameter("send the file as multipart/form-data", field)
+    form, ended = Form(out, max_bytes, field), False
 
     def on_end() -> None:
         nonlocal ended
@@ -121,9 +127,9 @@ async def receive(
             await asyncio.to_thread(parser.write, piece)
         parser.finalize()
     except FormParserError as fault:
-        raise BadParameter(f"the form cannot be read: {fault}", "file") from None
+        raise BadParameter(f"the form cannot be read: {fault}", field) from None
     if not ended:
-        raise BadParameter("the form ends in the middle; send it again", "file")
+        raise BadParameter("the form ends in the middle; send it again", field)
     if form.filename is None:
-        raise BadParameter("is required; add the file", "file")
+        raise BadParameter("is required; add the file", field)
     return form

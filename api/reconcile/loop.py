@@ -7,6 +7,7 @@ import logging
 import time
 from datetime import timedelta
 
+from api.reconcile.garbage import Garbage
 from api.reconcile.queue import JobQueue
 from api.reconcile.visit import Visitor
 from api.service.cluster import Cluster
@@ -40,11 +41,13 @@ class Reconciler:
         signals: Signals,
         settings: Settings,
         secret: bytes,
+        garbage: Garbage,
     ) -> None:
         self.database = database
         self.cluster = cluster
         self.signals = signals
         self.settings = settings
+        self.garbage = garbage
         self.queue = JobQueue(database, cluster, signals, secret)
         self.visitor = Visitor(database, cluster, signals, settings, secret)
         self.turned_at = time.monotonic()
@@ -60,6 +63,7 @@ class Reconciler:
                 if time.monotonic() - swept_at > SWEEP_EVERY:
                     swept_at = time.monotonic()
                     await self.sweep()
+                    await self.garbage.collect()
             except Exception:
                 log.exception("this turn failed; the next may not")
             self.turned_at = time.monotonic()

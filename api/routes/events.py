@@ -58,7 +58,7 @@ class EventStream(StreamingResponse):
             await self._frames.aclose()
 
 
-@router.get("/stream", response_class=EventStream)
+@router.get("/stream", status_code=200, response_class=EventStream)
 async def stream_events(
     job_id: JobId, parts: ServicesDep, after: Annotated[int, Depends(cursor)]
 ) -> EventStream:

@@ -7,9 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from api.deps import CallerDep, JobId, Limit, ServicesDep, SignedIn, TrailDep
+from api.openai.objects import Deleted
 from api.schemas import JobView, LogsView, Page
+from api.schemas.descent import CloneRequest, RetryRequest
 from api.service.faults import BadParameter
+from api.service.jobs import Accepted
 from api.service.logs import LogPart
+from api.trail import Trail
 from rlhf_service.job import JobStatus
 from rlhf_service.spec import JobSpec
 
@@ -35,12 +39,7 @@ async def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Check a job and queue it. 200 instead of 201 when this key made it before."""
-    accepted = await parts.jobs.submit(caller, spec, idempotency_key)
-    trail.object_id = accepted.job.id
-    if not accepted.created:
-        response.status_code = 200
-    response.headers["location"] = accepted.job.links.self
-    return accepted.job
+    return told(await parts.jobs.submit(caller, spec, idempotency_key), response, trail)
 
 
 @router.get("")
@@ -85,6 +84,46 @@ async def resume_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> Jo
     return await parts.jobs.resume(caller, job_id)
 
 
+@router.post("/{job_id}/retry", status_code=201)
+async def retry_job(
+    job_id: JobId,
+    caller: CallerDep,
+    trail: TrailDep,
+    parts: ServicesDep,
+    response: Response,
+    request: RetryRequest | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
+    """Try a failed or cancelled job again, as a new job that goes on from its newest checkpoint."""
+    start = (request or RetryRequest()).start
+    return told(await parts.descent.retry(caller, job_id, start, idempotency_key), response, trail)
+
+
+@router.post("/{job_id}/clone", status_code=201)
+async def clone_job(
+    job_id: JobId,
+    caller: CallerDep,
+    trail: TrailDep,
+    parts: ServicesDep,
+    response: Response,
+    request: CloneRequest | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
+    """Submit the job once more, with changes to its specification. It begins at its start."""
+    changes = (request or CloneRequest()).changes
+    return told(
+        await parts.descent.clone(caller, job_id, changes, idempotency_key), response, trail
+    )
+
+
+@router.delete("/{job_id}")
+async def delete_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> Deleted:
+    """Delete a job that ended: its log at once, its files soon after. 409 while its model is kept or
+    something reads its files.
+    """
+    return await parts.deletion.delete(caller, job_id)
+
+
 @router.get("/{job_id}/logs")
 async def get_logs(
     job_id: JobId,
@@ -105,6 +144,15 @@ async def get_logs(
 ) -> LogsView:
     """What the driver printed. To follow it: ask again with `offset` = `next_offset`."""
     return await parts.jobs.logs(caller, job_id, attempt, LogPart(tail, offset, limit))
+
+
+def told(accepted: Accepted, response: Response, trail: Trail) -> JobView:
+    """The job, with where it is, and 200 when the request had been made before."""
+    trail.object_id = accepted.job.id
+    if not accepted.created:
+        response.status_code = 200
+    response.headers["location"] = accepted.job.links.self
+    return accepted.job
 
 
 def parse_labels(texts: list[str]) -> dict[str, str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 
-from api.deps import CallerDep, Limit, ServicesDep, SignedIn
+from api.deps import CallerDep, Limit, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import Deleted
 from api.schemas import ModelView, Page
+from api.schemas.lineage import LineageView, RegisterModel
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[SignedIn])
 
@@ -25,6 +26,27 @@ async def list_models(
 ) -> Page[ModelView]:
     """Models of jobs that succeeded, newest first, then the base models."""
     return await parts.models.page(caller, after, limit)
+
+
+@router.post("", status_code=201)
+async def register_model(
+    body: RegisterModel,
+    caller: CallerDep,
+    parts: ServicesDep,
+    response: Response,
+    trail: TrailDep,
+) -> ModelView:
+    """Give a model folder a name. Its files stay where they are, also when the name is deleted."""
+    made = await parts.registry.register(caller, body)
+    trail.object_id = made.id
+    response.headers["location"] = f"/v1/models/{made.id}"
+    return made
+
+
+@router.get("/{model_id:path}/lineage")
+async def get_lineage(model_id: ModelId, caller: CallerDep, parts: ServicesDep) -> LineageView:
+    """Where a model comes from: its job, data with digests, parent models; and what came of it."""
+    return await parts.lineage.get(caller, model_id)
 
 
 @router.get("/{model_id:path}")

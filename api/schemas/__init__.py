@@ -40,6 +40,14 @@ class AttemptView(View):
     outcome: str | None
 
 
+class ParentView(View):
+    """The job that a job was made from."""
+
+    id: str
+    """It may be deleted by now."""
+    kind: Literal["retry", "clone"]
+
+
 class JobLinks(View):
     """Where to go on."""
 
@@ -49,6 +57,8 @@ class JobLinks(View):
     metrics: str
     samples: str
     logs: str
+    checkpoints: str
+    artefacts: str
 
 
 class JobView(View):
@@ -75,6 +85,8 @@ class JobView(View):
     """Number of the newest event."""
     result: dict[str, Any] | None
     """The completion record of a job that succeeded."""
+    parent: ParentView | None
+    """The job that this one was made from; null for most."""
     spec: JobSpec
     links: JobLinks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -10,7 +11,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from api.schemas.base import View
 from api.service.caller import Scope
 
-TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+TENANT = re.compile(r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+TenantName = Annotated[str, StringConstraints(pattern=TENANT.pattern)]
 """Small letters, digits and hyphens."""
 
 

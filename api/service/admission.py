@@ -16,6 +16,9 @@ from rlhf_service.reward.operator import Operator, check_judges
 from rlhf_service.spec import DataSpec, FolderModel, JobSpec, ScratchModel
 from rlhf_service.spec.walk import sections
 
+Named = tuple[str, str, type[DataError] | type[ModelError]]
+"""A path of a request: dotted field, path, the error that refuses it."""
+
 
 async def check_submission(spec: JobSpec, roots: Sequence[Path], cluster: Cluster) -> str:
     """Raises a UserError, or returns a note on what could not be checked (usually empty)."""
@@ -38,13 +41,19 @@ def check_files(spec: JobSpec, roots: Sequence[Path]) -> None:
 
 def check_paths(spec: JobSpec, roots: Sequence[Path]) -> None:
     """Whether a path exists outside `roots` is not told. Raises DataError or ModelError."""
-    allowed = [os.path.realpath(root) for root in roots]
     for field, path, kind in paths_of(spec):
-        if not os.path.isabs(path):
-            raise kind(f"{path!r} is not absolute; write the whole path", field)
-        real = Path(os.path.realpath(path))
-        if not any(real.is_relative_to(root) for root in allowed):
-            raise kind(outside(path, roots), field)
+        check_path(field, path, kind, roots)
+
+
+def check_path(
+    field: str, path: str, kind: type[DataError] | type[ModelError], roots: Sequence[Path]
+) -> None:
+    """One of them, by itself."""
+    if not os.path.isabs(path):
+        raise kind(f"{path!r} is not absolute; write the whole path", field)
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
+        raise kind(outside(path, roots), field)
 
 
 def outside(path: str, roots: Sequence[Path]) -> str:
@@ -55,7 +64,7 @@ def outside(path: str, roots: Sequence[Path]) -> str:
     )
 
 
-def paths_of(spec: JobSpec) -> Iterator[tuple[str, str, type[DataError] | type[ModelError]]]:
+def paths_of(spec: JobSpec) -> Iterator[Named]:
     """Every file or folder that a specification names: dotted field, path, its error."""
     for field, section in sections(spec):
         if isinstance(section, DataSpec):

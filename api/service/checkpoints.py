@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from api.openai.views import figures
+from api.openai.names import checkpoint_name
+from api.openai.views import figures, name_of
 from api.schemas.artefacts import CheckpointView
 from api.schemas.base import Page
 from api.service.caller import Caller
@@ -62,5 +63,14 @@ def view(
         valid=found.fault is None,
         fault=found.fault,
         metrics={} if report is None else figures(report),
-        model=None,
+        model=model_of(job, tune, found),
     )
+
+
+def model_of(job: JobRow, tune: FineTuneRow | None, found: Listed) -> str | None:
+    """The name under which it is a model; None for a reward model's, or one that is not whole."""
+    kinds = {stage["name"]: stage["type"] for stage in job.spec["stages"]}
+    if found.fault is not None or kinds.get(found.stage, "reward") == "reward":
+        return None
+    own = job.id if tune is None else name_of(job, tune)
+    return checkpoint_name(own, found.stage, found.step)

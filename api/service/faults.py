@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rlhf_service.errors import RlhfError
+
+Wrong = dict[str, str | None]
+"""One wrong field: `field` and `message`."""
 
 
 class Fault(RlhfError):
@@ -14,6 +17,8 @@ class Fault(RlhfError):
     code = "internal_error"
     headers: Mapping[str, str] = {}
     """More headers of the answer."""
+    faults: Sequence[Wrong] = ()
+    """Every wrong field, where there may be several."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -25,6 +30,22 @@ class BadParameter(Fault):
     """A parameter has no usable value."""
 
     status, code = 400, "invalid_parameter"
+
+
+class InvalidSpec(Fault):
+    """What a job's specification would become is none."""
+
+    status, code = 422, "invalid_request"
+
+    @classmethod
+    def of(cls, faults: Sequence[Wrong]) -> InvalidSpec:
+        """From at least one wrong field."""
+        first = faults[0]
+        text = f"{first['field']}: {first['message']}" if first["field"] else str(first["message"])
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        found = cls(text + more, first["field"])
+        found.faults = faults
+        return found
 
 
 class NotSignedIn(Fault):

@@ -60,14 +60,14 @@ class Files:
         row = file_row(caller, file_id, form, rows)
         async with self.database.write() as session:
             session.add(row)
-        return self._view(row)
+        return self.view(row)
 
     async def get(self, caller: Caller, file_id: str) -> FileObject:
         async with self.database.read() as session:
             row = await find_file(session, caller.tenant, file_id)
         if row is None:
             raise NotFound(f"there is no file {file_id!r}", "file_id")
-        return self._view(row)
+        return self.view(row)
 
     async def page(
         self,
@@ -89,7 +89,7 @@ class Files:
                 newest_first=newest_first,
                 purpose=purpose,
             )
-        return Page[FileObject].of([self._view(row) for row in rows], limit, lambda file: file.id)
+        return Page[FileObject].of([self.view(row) for row in rows], limit, lambda file: file.id)
 
     async def delete(self, caller: Caller, file_id: str) -> Deleted:
         """Raises Conflict while a job that has not ended reads it."""
@@ -110,7 +110,7 @@ class Files:
         """Where the file's bytes lie."""
         return self.settings.uploads / f"{file_id}.jsonl"
 
-    def _view(self, row: FileRow) -> FileObject:
+    def view(self, row: FileRow) -> FileObject:
         return FileObject(
             id=row.id,
             bytes=row.bytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -22,6 +23,7 @@ from api.service.faults import (
     IdempotencyConflict,
     NotFound,
 )
+from api.service.inputs import Input, inputs_of
 from api.service.logs import LogPart, log_view
 from api.service.owned import own_job, own_job_or_none
 from api.service.quotas import check_room
@@ -32,7 +34,7 @@ from api.settings import Settings
 from api.store.database import Database
 from api.store.jobs import find_attempt, list_attempts, page_jobs
 from api.store.moves import move, open_job
-from api.store.tables import IdempotencyRow, JobRow, LabelRow
+from api.store.tables import IdempotencyRow, JobInputRow, JobRow, LabelRow
 from api.store.types import now
 from rlhf_service.errors import LauncherError
 from rlhf_service.job import JobStatus, StopReason, can_move
@@ -86,9 +88,11 @@ class Jobs:
             return Accepted(await self.get(caller, job_id), created=False)
         await self.territory.check(caller, spec)
         note = await check_submission(spec, self.settings.roots, self.cluster)
+        inputs = await asyncio.to_thread(inputs_of, spec, self.settings)
         try:
             async with self.database.write() as session:
                 job = await self._insert(session, caller, spec, note)
+                session.add_all(input_row(job, found) for found in inputs)
                 if key is not None:
                     session.add(idempotency_row(job, key, body))
                     await session.flush()
@@ -257,3 +261,15 @@ def idempotency_row(job: JobRow, key: str, body: str) -> IdempotencyRow:
 def new_job_id() -> str:
     """`job-` + milliseconds + randomness, lower-case hex: sorts by time, fits a Kubernetes name."""
     return f"job-{int(time.time() * 1000):011x}{secrets.token_hex(4)}"
+
+
+def input_row(job: JobRow, found: Input) -> JobInputRow:
+    return JobInputRow(
+        job_id=job.id,
+        field=found.field,
+        kind=found.kind,
+        path=found.path,
+        sha256=found.sha256,
+        bytes=found.bytes,
+        source=found.source,
+    )

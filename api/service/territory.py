@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
 
-from api.service.admission import outside, paths_of
+from api.service.admission import Named, outside, paths_of
 from api.service.caller import Caller
 from api.settings import Settings
 from api.store.database import Database
@@ -43,7 +43,11 @@ class Territory:
 
     async def check(self, caller: Caller, spec: JobSpec) -> None:
         """Raises DataError or ModelError. What is another's is refused as what is not there."""
-        claims = await asyncio.to_thread(lambda: list(self._claims(spec)))
+        await self.check_paths(caller, paths_of(spec))
+
+    async def check_paths(self, caller: Caller, paths: Iterable[Named]) -> None:
+        """The same for paths by themselves."""
+        claims = await asyncio.to_thread(lambda: list(self._claims(paths)))
         async with self.database.read() as session:
             for claim in claims:
                 owner = select(claim.owner.tenant).where(claim.owner.id == claim.id)
@@ -54,10 +58,10 @@ class Territory:
                         claim.field,
                     )
 
-    def _claims(self, spec: JobSpec) -> Iterator[Claim]:
+    def _claims(self, paths: Iterable[Named]) -> Iterator[Claim]:
         storage = Path(os.path.realpath(self.settings.storage))
         jobs, uploads = storage / "jobs", storage / "data" / "files"
-        for field, path, kind in paths_of(spec):
+        for field, path, kind in paths:
             real = Path(os.path.realpath(path))
             if not os.path.isabs(path):
                 continue  # refused for that

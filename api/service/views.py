@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.schemas import AttemptView, JobLinks, JobView, Progress
+from api.schemas import AttemptView, JobLinks, JobView, ParentView, Progress
 from api.schemas.keys import KeyView
 from api.service.caller import including
 from api.store.tables import AttemptRow, JobRow, KeyRow
@@ -32,6 +32,7 @@ def job_view(job: JobRow, attempts: Sequence[AttemptRow]) -> JobView:
         first_seq=job.first_seq,
         last_seq=job.last_seq,
         result=job.result,
+        parent=parent_view(job),
         spec=spec,
         links=JobLinks(
             self=base,
@@ -40,8 +41,17 @@ def job_view(job: JobRow, attempts: Sequence[AttemptRow]) -> JobView:
             metrics=f"{base}/metrics",
             samples=f"{base}/samples",
             logs=f"{base}/logs",
+            checkpoints=f"{base}/checkpoints",
+            artefacts=f"{base}/artefacts",
         ),
     )
+
+
+def parent_view(job: JobRow) -> ParentView | None:
+    """The job that it was made from."""
+    if job.parent_id is None:
+        return None
+    return ParentView.model_validate({"id": job.parent_id, "kind": job.parent_kind})
 
 
 def progress(job: JobRow) -> Progress:

@@ -60,6 +60,10 @@ class JobRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
+    parent_id: Mapped[str | None] = mapped_column(Words(40), index=True)
+    """The job that this one goes on from, or was cloned from; it may be deleted by now."""
+    parent_kind: Mapped[str | None] = mapped_column(Words(16))
+    """`retry` or `clone`."""
     stop_requested_at: Mapped[datetime | None]
     """When cancel or pause was asked for."""
     model_deleted_at: Mapped[datetime | None]
@@ -223,3 +227,79 @@ class FineTuneRow(Base):
     """The caller who asked."""
     body_sha256: Mapped[str] = mapped_column(Words(64))
     """Of the request, by which one sent again is known."""
+
+
+class UploadRow(Base):
+    """A file that comes in parts."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("ix_uploads_status", "status", "expires_at"),)
+
+    id: Mapped[str] = mapped_column(Words(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Words(40))
+    filename: Mapped[str] = mapped_column(Words(255))
+    purpose: Mapped[str] = mapped_column(Words(32))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    """Of the whole file, as it was announced."""
+    status: Mapped[str] = mapped_column(Words(20))
+    file_id: Mapped[str | None] = mapped_column(Words(40))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class UploadPartRow(Base):
+    """A part that has come. Its bytes lie under its id until the upload ends."""
+
+    __tablename__ = "upload_parts"
+
+    id: Mapped[str] = mapped_column(Words(40), primary_key=True)
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
+    number: Mapped[int]
+    """Counts the upload's parts from 1 in the order of their coming."""
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(Words(64))
+    created_at: Mapped[datetime]
+
+
+class JobInputRow(Base):
+    """A file or folder that a job reads, as it was when the job was accepted."""
+
+    __tablename__ = "job_inputs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    field: Mapped[str] = mapped_column(Words(255), primary_key=True)
+    """Dotted, in the job's specification."""
+    kind: Mapped[str] = mapped_column(Words(16))
+    """`data`, `model` or `tokenizer`."""
+    path: Mapped[str] = mapped_column(Words)
+    sha256: Mapped[str | None] = mapped_column(Words(64))
+    """Of data."""
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    source: Mapped[str | None] = mapped_column(Words(40), index=True)
+    """The job that left it, or the uploaded file that it is."""
+
+
+class RegisteredModelRow(Base):
+    """A model folder that somebody gave a name."""
+
+    __tablename__ = "registered_models"
+    __table_args__ = (UniqueConstraint("tenant", "id", name="uq_registered_models_tenant"),)
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Words(64))
+    tenant: Mapped[str] = mapped_column(Words(40))
+    path: Mapped[str] = mapped_column(Words)
+    architecture: Mapped[str] = mapped_column(Words(128))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    """Of its files."""
+    created_at: Mapped[datetime]
+
+
+class GarbageRow(Base):
+    """A path in storage that nothing refers to any more; the background loops remove it."""
+
+    __tablename__ = "garbage"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    path: Mapped[str] = mapped_column(Words)
+    created_at: Mapped[datetime]

@@ -9,6 +9,7 @@ from pathlib import Path
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
 from rlhf_service.errors import StorageError
 from rlhf_service.learner.zero import clips_itself, deepspeed_config
@@ -108,6 +109,14 @@ class DeepSpeedEngine:
 
     def _clip(self, parameters: list[torch.nn.Parameter], max_norm: float) -> None:
         self._own_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+
+
+def gathered(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights that ranks saved in parts under ZeRO-3, whole and in fp32."""
+    found: dict[str, torch.Tensor] = get_fp32_state_dict_from_zero_checkpoint(
+        str(folder), tag=TAG, exclude_frozen_parameters=True
+    )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def scratch_tokenizer(
     """The given tokenizer, or one trained by rank 0 and shared through the job's folder."""
     if model.tokenizer is not None:
         return load_tokenizer(Path(model.tokenizer))
-    folder = context.folder.stage(name) / "tokenizer"
+    folder = context.folder.tokenizer(name)
     if context.group.rank == 0 and not (folder / "tokenizer.json").exists():
         train_tokenizer(texts(), model.vocab_size).save_pretrained(folder)
     context.group.barrier()

@@ -30,6 +30,7 @@ BODIES: dict[tuple[str, str], JSON] = {
     ("post", "/v1/internal/jobs/{job_id}/events"): {"events": []},
     ("put", "/v1/quotas/{tenant}"): {"cpus": 1},
     ("post", "/v1/keys/{key_id}/rotate"): {},
+    ("post", "/v1/uploads/{upload_id}/complete"): {"part_ids": ["part_0"]},
 }
 """What a request with an id needs to be understood."""
 
@@ -59,11 +60,14 @@ async def owned(world: World) -> dict[str, str]:
     model_folder(world.settings.folder(job_id).model)
     world.launcher.succeed(submission)
     await world.turn(2)
+    announced = {"filename": "a", "purpose": "fine-tune", "bytes": 3, "mime_type": "text/jsonl"}
+    upload_id = (await world.client.post("/v1/uploads", json=announced)).json()["id"]
     (key,) = (await world.get("/v1/keys"))["data"]
     return {
         "job_id": job_id,
         "fine_tuning_job_id": job_id,
         "file_id": file["id"],
+        "upload_id": upload_id,
         "model_id": job_id,
         "key_id": key["id"],
         "path": "spec.json",

@@ -29,6 +29,7 @@ def main(settings: dict[str, object], rank: int, out: Path) -> None:
     import torch.distributed as dist
 
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
+    from rlhf_service.learner.saved import saved_state
     from rlhf_service.spec import LearnerSpec, OptimizerSpec
 
     torch.set_num_threads(1)
@@ -71,8 +72,12 @@ def main(settings: dict[str, object], rank: int, out: Path) -> None:
     engine.load(out.parent / "checkpoint")
     again = engine.full_state()
     if rank == 0:
+        whole = {k: v.to(dtype) for k, v in saved_state(out.parent / "checkpoint").items()}
+        read = {k: whole[k].float().tolist() for k in kept} == kept
         restored = {k: v.float().tolist() for k, v in again.items()} == kept
-        out.write_text(json.dumps({"norms": norms, "state": kept, "restored": restored}))
+        out.write_text(
+            json.dumps({"norms": norms, "state": kept, "restored": restored, "read": read})
+        )
     dist.barrier()
     dist.destroy_process_group()
 

@@ -83,3 +83,4 @@ def test_stage_ranks_and_microbatches_make_the_same_steps(
         tolerance = {"rtol": 0, "atol": 1e-6 if exact else 5e-3}
         torch.testing.assert_close(torch.tensor(found["state"][name]), tensor, **tolerance)
     assert found["restored"]
+    assert found["read"]  # without an engine
