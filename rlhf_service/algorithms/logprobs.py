@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 LOG_RATIO_BOUND = 20.0
+
+
+CHUNK = 64
+"""Rows of logits worked on at a time, small enough to stay in a processor's cache."""
 
 
 def token_logprobs(
@@ -19,18 +25,64 @@ def token_logprobs(
     Returns:
         [...] fp32.
     """
-    scaled = logits.float() / temperature
-    chosen = scaled.gather(-1, tokens[..., None])[..., 0]
-    return chosen - scaled.logsumexp(dim=-1)
+    rows = logits.reshape(-1, logits.shape[-1])
+    found: torch.Tensor = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+        rows, tokens.flatten(), temperature
+    )
+    return found.view(tokens.shape)
 
 
 def token_logprobs_and_entropy(
     logits: torch.Tensor, tokens: torch.Tensor, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As token_logprobs, and the entropy of each distribution in nats. Both [...] fp32."""
-    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    entropy = -(logprobs.exp() * logprobs).sum(dim=-1)
-    return logprobs.gather(-1, tokens[..., None])[..., 0], entropy
+    rows = logits.reshape(-1, logits.shape[-1])
+    entropy = torch.cat([_entropy(part, temperature) for part in torch.split(rows, CHUNK)])
+    return token_logprobs(logits, tokens, temperature), entropy.view(tokens.shape)
+
+
+def _entropy(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """[n, V] → [n]."""
+    logprobs = torch.log_softmax(tempered(logits, temperature), dim=-1)
+    return -(logprobs.exp() * logprobs).sum(dim=-1)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """Keeps of a row's softmax only its normaliser; the rest is worked out again for the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, tokens: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        norms = torch.empty(len(logits), device=logits.device)
+        chosen = torch.empty_like(norms)
+        for at in range(0, len(logits), CHUNK):
+            part = slice(at, at + CHUNK)
+            scaled = tempered(logits[part], temperature)
+            norms[part] = scaled.logsumexp(dim=-1)
+            chosen[part] = scaled.gather(-1, tokens[part, None])[:, 0]
+        ctx.save_for_backward(logits, tokens, norms)
+        ctx.temperature = temperature
+        return chosen - norms
+
+    @staticmethod
+    def backward(ctx: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        logits, tokens, norms = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        slope = wanted / ctx.temperature
+        for at in range(0, len(logits), CHUNK):
+            part = slice(at, at + CHUNK)
+            scaled = tempered(logits[part], ctx.temperature)
+            share = (scaled - norms[part, None]).exp_().mul_(-slope[part, None])
+            share.scatter_add_(-1, tokens[part, None], slope[part, None])
+            gradient[part] = share
+        return gradient, None, None
+
+
+def tempered(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """logits / temperature in fp32."""
+    logits = logits.float()
+    return logits if temperature == 1.0 else logits / temperature
 
 
 def log_ratio(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:

@@ -49,11 +49,7 @@ class EngineCritic:
     clip: float | None
 
     def values(self, inputs: NetworkInputs) -> torch.Tensor:
-        values = self.engine.module(
-            input_ids=inputs.input_ids,
-            attention_mask=inputs.attention_mask,
-            position_ids=inputs.position_ids,
-        )
+        values = self.engine.module(**inputs.forward())
         return inputs.select_full(values).float()
 
     def learn(

@@ -6,11 +6,12 @@ Both layouts give the same numbers; packed wastes no arithmetic on padding.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from rlhf_service.batch import ExperienceBatch
+from rlhf_service.models.ragged import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class NetworkInputs:
     """[K] columns whose logits are wanted."""
 
     source: torch.Tensor
-    """[n] index into the flattened [b, K] outputs, one for each response position, row by row."""
+    """[n] index into the flattened [b, K] outputs, one for each response position, row by row; all
+    of them in order when packed."""
 
     target: torch.Tensor
     """[n] index into the flattened [B, T] response grid."""
@@ -43,6 +45,9 @@ class NetworkInputs:
 
     shape: tuple[int, int]
     """(B, T)."""
+
+    rows: Rows | None = None
+    """Where the packed rows lie; None when padded."""
 
     def to(self, device: torch.device) -> NetworkInputs:
         mask = self.attention_mask
@@ -55,11 +60,22 @@ class NetworkInputs:
             source=self.source.to(device),
             target=self.target.to(device),
             tokens=self.tokens.to(device),
+            rows=None if self.rows is None else self.rows.to(device),
         )
+
+    def forward(self) -> dict[str, Any]:
+        """The arguments of a network's forward pass."""
+        given: dict[str, Any] = {
+            "input_ids": self.input_ids,
+            "attention_mask": self.attention_mask,
+            "position_ids": self.position_ids,
+        }
+        return given if self.rows is None else {**given, "rows": self.rows}
 
     def select(self, outputs: torch.Tensor) -> torch.Tensor:
         """[b, K, …] network outputs at kept columns → [n, …] at response tokens."""
-        return outputs.flatten(0, 1)[self.source]
+        kept = outputs.flatten(0, 1)
+        return kept if self.rows is not None else kept[self.source]
 
     def select_full(self, outputs: torch.Tensor) -> torch.Tensor:
         """[b, L] outputs at every column → [n] at response tokens."""
@@ -76,7 +92,7 @@ class NetworkInputs:
 
 
 def network_inputs(
-    batch: ExperienceBatch, layout: Literal["padded", "packed"], device: torch.device
+    batch: ExperienceBatch, layout: Literal["auto", "padded", "packed"], device: torch.device
 ) -> NetworkInputs:
     """Prompt and response of each row, laid out for one forward pass."""
     widths = batch.widths().tolist()
@@ -87,7 +103,7 @@ def network_inputs(
         )
     ]
     prompts = [len(p) for p in batch.prompt_ids]
-    build = _padded if layout == "padded" else _packed
+    build = _packed if layout == "packed" else _padded
     return build(rows, prompts, widths, batch.response_ids).to(device)
 
 
@@ -139,4 +155,7 @@ def _packed(
     target, predicted = _targets(widths, response_ids)
     shape = (response_ids.shape[0], response_ids.shape[1])
     source = torch.arange(len(keep))
-    return NetworkInputs(input_ids, None, position_ids, keep, source, target, predicted, shape)
+    laid = Rows.of([len(tokens) for tokens in rows])
+    return NetworkInputs(
+        input_ids, None, position_ids, keep, source, target, predicted, shape, laid
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,14 @@ import torch
 from rlhf_service.algorithms import kl as kl_maths
 from rlhf_service.algorithms import losses
 from rlhf_service.algorithms.aggregation import token_shares
-from rlhf_service.algorithms.logprobs import token_logprobs_and_entropy
+from rlhf_service.algorithms.logprobs import token_logprobs, token_logprobs_and_entropy
 from rlhf_service.annealing import entropy_coef_at
 from rlhf_service.batch import Credit, ExperienceBatch, Recall, UpdateStats
 from rlhf_service.errors import NonFiniteLoss
 from rlhf_service.learner.base import Engine, Network
 from rlhf_service.learner.critic import Critic
 from rlhf_service.learner.inputs import NetworkInputs, network_inputs
+from rlhf_service.learner.microbatches import microbatches
 from rlhf_service.learner.schedule import learning_rate
 from rlhf_service.models.digest import digests
 from rlhf_service.ports import Group, WeightSnapshot
@@ -47,8 +47,10 @@ class PpoLearner:
         old_grid, ref_grid, value_grid, entropy_grid = (torch.zeros(shape) for _ in range(4))
         for rows in self._microbatches(batch, list(range(batch.num_rows))):
             inputs = self._inputs(batch.rows(rows))
-            old, entropy = self._logprobs(self.policy.module, inputs, batch.temperature)
-            ref, _ = self._logprobs(self.reference, inputs, batch.temperature)
+            logits = self._logits(self.policy.module, inputs)
+            old, entropy = token_logprobs_and_entropy(logits, inputs.tokens, batch.temperature)
+            logits = self._logits(self.reference, inputs)
+            ref = token_logprobs(logits, inputs.tokens, batch.temperature)
             values = self.critic.values(inputs)
             width = inputs.shape[1]
             old_grid[rows, :width] = inputs.scatter(old).cpu()
@@ -126,7 +128,11 @@ class PpoLearner:
     ) -> torch.Tensor:
         """Loss weighted by `shares` [n]; figures averaged by `means` [n]."""
         ppo = self.stage.ppo
-        logprobs, entropy = self._logprobs(self.policy.module, inputs, temperature)
+        logits = self._logits(self.policy.module, inputs)
+        if weights.entropy:
+            logprobs, entropy = token_logprobs_and_entropy(logits, inputs.tokens, temperature)
+        else:
+            logprobs, entropy = token_logprobs(logits, inputs.tokens, temperature), None
         terms = losses.policy_loss(
             logprobs,
             at.old_logprobs,
@@ -139,7 +145,7 @@ class PpoLearner:
         if ppo.kl.placement == "loss":
             kl = kl_maths.kl_estimate(logprobs, at.ref_logprobs, ppo.kl.estimator)
             loss = loss + weights.kl * kl
-        if weights.entropy:
+        if entropy is not None:
             loss = loss - weights.entropy * entropy
         loss = (loss * shares).sum()
         self.policy.backward(loss)
@@ -149,27 +155,19 @@ class PpoLearner:
             measured = (figures * means).sum(dim=1)
         return torch.cat([loss.detach()[None], measured]).double().cpu()
 
-    def _logprobs(
-        self, network: Network, inputs: NetworkInputs, temperature: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = network(
-            input_ids=inputs.input_ids,
-            attention_mask=inputs.attention_mask,
-            position_ids=inputs.position_ids,
-            logits_to_keep=inputs.keep,
-            use_cache=False,
-        ).logits
-        return token_logprobs_and_entropy(inputs.select(logits), inputs.tokens, temperature)
+    def _logits(self, network: Network, inputs: NetworkInputs) -> torch.Tensor:
+        """[n, V] at each response token."""
+        given = inputs.forward()
+        found = network(**given, logits_to_keep=inputs.keep, use_cache=False)
+        return inputs.select(found.logits)
 
     def _inputs(self, batch: ExperienceBatch) -> NetworkInputs:
         return network_inputs(batch, self.learner.layout, self.device)
 
-    def _microbatches(self, batch: ExperienceBatch, rows: list[int]) -> Iterator[list[int]]:
-        """`rows` in parts, rows of like length together: less padding, the same sum."""
-        widths, size = batch.widths().tolist(), self.learner.micro_batch_size
-        by_length = sorted(rows, key=lambda row: len(batch.prompt_ids[row]) + widths[row])
-        for start in range(0, len(rows), size):
-            yield by_length[start : start + size]
+    def _microbatches(self, batch: ExperienceBatch, rows: list[int]) -> list[list[int]]:
+        widths = batch.widths().tolist()
+        lengths = {row: len(batch.prompt_ids[row]) + widths[row] for row in rows}
+        return microbatches(rows, lengths, self.learner, self.group)
 
     def _minibatches(self, num_rows: int, step: int, epoch: int) -> list[list[int]]:
         """This rank's rows, shuffled by (seed, step, epoch) and cut; the same count on every rank."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -53,6 +54,7 @@ class ValueModel(torch.nn.Module):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        **rest: Any,
     ) -> torch.Tensor:
         """[B, T] values."""
         hidden = self.trunk(
@@ -60,6 +62,7 @@ class ValueModel(torch.nn.Module):
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=False,
+            **rest,
         ).last_hidden_state
         return self.head(hidden)[..., 0]
 

@@ -8,11 +8,21 @@ does the work changes what is drawn (up to floating-point differences in the log
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from rlhf_service.records import Prompt
+from rlhf_service.spec.ppo import SamplingSpec
+
+
+@dataclass(slots=True)
+class Answer:
+    """Tokens drawn so far."""
+
+    token_ids: list[int]
+    logprobs: list[float]
 
 
 def uniforms(prompts: Sequence[Prompt], seed: int, length: int) -> torch.Tensor:
@@ -53,3 +63,12 @@ def likeliest(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, t
     logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
     best, token = logprobs.max(dim=-1)
     return token, best
+
+
+def sampled(
+    logits: torch.Tensor, uniform: torch.Tensor, sampling: SamplingSpec
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The next token of each row and its log-prob, as `sampling` says."""
+    if sampling.greedy:
+        return likeliest(logits, sampling.temperature)
+    return draw(logits, uniform, sampling.temperature)

@@ -51,5 +51,10 @@ class LearnerSpec(Section):
     micro_batch_size: int = Field(default=8, ge=1)
     """Most sequences in one forward pass of one rank; smaller needs less memory, same gradient."""
 
-    layout: Literal["padded", "packed"] = "padded"
-    """padded: rows with padding · packed: rows laid end to end without padding. Same gradient."""
+    micro_batch_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens, prompts and padding included, in one forward pass of one rank, in place of
+    micro_batch_size; a longer row goes alone. Evens out passes of unlike rows. PPO and its kin."""
+
+    layout: Literal["auto", "padded", "packed"] = "auto"
+    """padded: rows with padding · packed: rows laid end to end without padding · auto: packed where
+    the architecture lets attention keep rows apart without a mask. Same gradient. PPO and its kin."""

@@ -18,10 +18,12 @@ from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.models.adapter import WithoutAdapter, adapt_config
 from rlhf_service.models.heads import ValueModel
 from rlhf_service.models.precision import dtype_of
+from rlhf_service.models.ragged import takes_ragged, use_ragged
 from rlhf_service.ports import RolloutEngine
 from rlhf_service.prompts import PromptSource
 from rlhf_service.reward.policy import Policed
 from rlhf_service.spec.data import DataSpec
+from rlhf_service.spec.learner import LearnerSpec
 from rlhf_service.spec.reward import RewardSpec, models_in
 from rlhf_service.spec.stages import PpoStage
 from rlhf_service.stages.context import StageContext
@@ -68,10 +70,11 @@ def in_turns(stage: PpoStage, engine: RolloutEngine, begun: Start) -> RolloutEng
 
 def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLearner:
     """Policy, critic and reference of this rank."""
+    learner = laid_out(context.spec.learner, begun.model)
     critic = build_critic(context, stage, begun)
     reference: Network
     if stage.adapter is None:
-        dtype = dtype_of(context.spec.learner.precision)
+        dtype = dtype_of(learner.precision)
         frozen = copy.deepcopy(begun.model).to(context.device, dtype).eval().requires_grad_(False)
         policy, reference = context.engines(begun.model, stage.optimizer), frozen
     else:
@@ -83,11 +86,21 @@ def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLe
         critic=critic,
         reference=reference,
         stage=stage,
-        learner=context.spec.learner,
+        learner=learner,
         group=context.group,
         device=context.device,
         seed=context.spec.seed,
     )
+
+
+def laid_out(learner: LearnerSpec, network: PreTrainedModel) -> LearnerSpec:
+    """`learner` with its layout settled for `network`, which attends accordingly from now on."""
+    ragged = takes_ragged(network)
+    if ragged:
+        use_ragged(network)
+    if learner.layout != "auto":
+        return learner
+    return learner.model_copy(update={"layout": "packed" if ragged else "padded"})
 
 
 def build_critic(context: StageContext, stage: PpoStage, begun: Start) -> Critic:
@@ -96,6 +109,8 @@ def build_critic(context: StageContext, stage: PpoStage, begun: Start) -> Critic
         return NoCritic()
     if stage.critic is not None:
         network = ValueModel.load(context.model_folder(stage.critic))
+        if takes_ragged(network.trunk):
+            use_ragged(network.trunk)
     elif stage.adapter is not None and context.spec.learner.zero_stage < 3:
         network = ValueModel.of(same_weights(begun.model))
     else:

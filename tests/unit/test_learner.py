@@ -124,14 +124,16 @@ def test_sampler_and_trainer_agree(networks, experience):
 
 @pytest.mark.parametrize("aggregation", ["token", "sequence", "sequence_sum", "fixed"])
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-@pytest.mark.parametrize("micro", [1, 3, 10])
+@pytest.mark.parametrize(
+    "micro", [{"micro_batch_size": n} for n in (1, 3, 10)] + [{"micro_batch_tokens": 20}]
+)
 def test_layout_and_microbatches_change_neither_annotation_nor_gradient(
     networks, experience, layout, micro, aggregation
 ):
     batch, recall, credit = experience
     stage = stage_of(aggregation=aggregation)
     whole = learner_of(networks, stage, GradientEngine, micro_batch_size=10)
-    parts = learner_of(networks, stage, GradientEngine, micro_batch_size=micro, layout=layout)
+    parts = learner_of(networks, stage, GradientEngine, layout=layout, **micro)
     for name in ("old_logprobs", "values", "entropy"):
         torch.testing.assert_close(
             getattr(parts.annotate(batch), name), getattr(recall, name), rtol=1e-5, atol=1e-5
