@@ -166,8 +166,8 @@ class ModelView(View):
     stages: list[StageModelView]
     base: str | None = None
     """The model that its last stage began from, to compare it with; null for one made anew."""
-    chat: bool | None = None
-    """Whether it has a chat template: if not, text goes on from a prompt. Null in lists."""
+    chat: bool
+    """Whether it has a chat template; if not, text goes on from a prompt."""
 
 
 class EventBatch(BaseModel):

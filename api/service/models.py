@@ -62,7 +62,7 @@ class Models:
                 raise BadParameter(f"there is no model {after!r} to list after", "after")
             before = None if cursor is None else cursor.number
             found = await page_models(session, caller.tenant, before=before, limit=limit + 1)
-        views = [self._view(job, tune, base) for job, tune in found]
+        views = [await asyncio.to_thread(self._view, job, tune, base) for job, tune in found]
         return Page[ModelView].of([*views, *base], limit, lambda model: model.id)
 
     async def get(self, caller: Caller, model_id: str) -> ModelView:
@@ -71,10 +71,10 @@ class Models:
             tune = None if job is None else await session.get(FineTuneRow, job.id)
         base = await self._named(caller)
         if job is not None and has_model(job):
-            return await asyncio.to_thread(speaking, self._view(job, tune, base))
+            return await asyncio.to_thread(self._view, job, tune, base)
         for view in base:
             if view.id == model_id:
-                return await asyncio.to_thread(speaking, view)
+                return view
         raise missing(model_id)
 
     async def folder(self, caller: Caller, model_id: str) -> Path | None:
@@ -132,9 +132,7 @@ class Models:
             self.settings.folder(job.id), checkpoint_name(stage, step)
         )
 
-    def _view(
-        self, job: JobRow, tune: FineTuneRow | None, base: Sequence[ModelView]
-    ) -> ModelView:
+    def _view(self, job: JobRow, tune: FineTuneRow | None, base: Sequence[ModelView]) -> ModelView:
         folder = self.settings.folder(job.id)
         spec = JobSpec.model_validate(job.spec)
         created = job.finished_at or job.updated_at
@@ -156,6 +154,7 @@ class Models:
                 for stage in spec.stages
             ],
             base=origin(spec, job.id, self.settings, base),
+            chat=transcript_of(folder.model).learns_messages,
         )
 
 
@@ -167,11 +166,6 @@ def stage_folder(folder: JobFolder, job: JobRow, stage: str) -> Path | None:
         return folder.model
     known = {own.name for own in JobSpec.model_validate(job.spec).stages}
     return folder.stage_model(stage) if stage in known else None
-
-
-def speaking(view: ModelView) -> ModelView:
-    """With whether it is spoken to in messages."""
-    return view.model_copy(update={"chat": transcript_of(Path(view.path)).learns_messages})
 
 
 def has_model(job: JobRow) -> bool:

@@ -12,9 +12,7 @@ from rlhf_service.spec.model import FolderModel, StageModel
 from rlhf_service.spec.stages import RewardStage
 
 
-def origin(
-    spec: JobSpec, job_id: str, settings: Settings, base: Sequence[ModelView]
-) -> str | None:
+def origin(spec: JobSpec, job_id: str, settings: Settings, base: Sequence[ModelView]) -> str | None:
     """None for a model that was made anew, or whose start has no name."""
     *earlier, last = spec.stages
     if isinstance(last, RewardStage):

@@ -1,27 +1,18 @@
-// What a job is made of: its times, attempts, checkpoints and specification.
+// What a job is made of: its times, attempts and specification.
 
 import { el, section, table } from "./dom.js";
-import { clock, date, duration, words } from "./format.js";
+import { date, duration, words } from "./format.js";
 import { logButton } from "./failure.js";
 
 export class Details {
   constructor() {
-    this.checkpoints = [];
     this.facts = el("div", {});
-    this.saved = el("div", {}, el("p", { class: "empty" }, "No checkpoint yet."));
     this.attempts = el("div", {});
     this.spec = el("pre", { class: "log", tabindex: 0, "aria-label": "The specification as JSON" });
     this.copy = el("div", { class: "actions" });
     this.element = el("div", {}, this.facts,
-      section("Attempts", {}, this.attempts), section("Checkpoints", {}, this.saved),
+      section("Attempts", {}, this.attempts),
       section("Specification", {}, this.copy, this.spec));
-  }
-
-  take({ event, created_at }) {
-    if (event.type !== "checkpoint") return;
-    this.checkpoints.unshift({ ...event, created_at });
-    const rows = this.checkpoints.slice(0, 50).map((c) => [`${c.stage}, step ${c.step}`, clock(c.created_at), duration(c.seconds), el("code", {}, c.path)]);
-    this.saved.replaceChildren(table("Checkpoints, newest first", ["After", "Time", { text: "Took", number: true }, "Folder"], rows));
   }
 
   show(job) {
@@ -30,6 +21,8 @@ export class Details {
       ["Id", el("code", {}, job.id)], ["Created", date(job.created_at)],
       ["Started", job.started_at && date(job.started_at)], ["Finished", job.finished_at && date(job.finished_at)],
       ["Ran for", job.started_at && duration((new Date(job.finished_at ?? Date.now()) - new Date(job.started_at)) / 1000)],
+      ["Priority", job.priority === undefined ? null : String(job.priority)],
+      ["Made from", job.parent && el("span", {}, `${words(job.parent.kind)} of `, el("a", { href: `#${job.parent.id}` }, job.parent.id))],
       ["Labels", labels], ["Model folder", job.result?.model && el("code", {}, job.result.model)],
     ].filter(([, value]) => value);
     this.facts.replaceChildren(el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));

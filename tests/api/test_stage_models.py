@@ -94,4 +94,4 @@ async def test_what_a_model_began_from(here, tiny, tmp_path):
 async def test_whether_a_model_is_spoken_to_in_messages(here):
     assert (await model(here, "local/small"))["chat"] is True
     listed = (await here.get("/v1/models"))["data"]
-    assert [(view["id"], view["chat"]) for view in listed] == [("local/small", None)]
+    assert [(view["id"], view["chat"]) for view in listed] == [("local/small", True)]

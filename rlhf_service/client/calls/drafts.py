@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rlhf_service.client.call import Call, every, one, part, plain
-from rlhf_service.client.records.drafts import CheckedSpec, PreparedRecipe, Recipe
+from rlhf_service.client.calls.jobs import Spec, as_json
+from rlhf_service.client.records.drafts import CheckedSpec, Plan, PreparedRecipe, Recipe
 
 GRADERS = "/v1/fine_tuning/alpha/graders"
 
@@ -13,6 +14,14 @@ GRADERS = "/v1/fine_tuning/alpha/graders"
 def check(text: str) -> Call[CheckedSpec]:
     """Check a job, JSON or YAML, as a submission would. Nothing is submitted."""
     return Call("POST", "/v1/specs/check", one(CheckedSpec), json={"text": text})
+
+
+def plan(spec: Spec, *, gpu: str | None = None, devices: int | None = None) -> Call[Plan]:
+    """What a job would need: memory of each role, time of each stage, whether it fits, and what to
+    change. `gpu` is one of the service's catalogue; advice may use up to `devices`.
+    """
+    query = {"gpu": gpu, "devices": devices}
+    return Call("POST", "/v1/jobs:plan", one(Plan), json=as_json(spec), query=query)
 
 
 def recipes() -> Call[list[Recipe]]:

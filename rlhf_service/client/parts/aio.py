@@ -188,6 +188,7 @@ class AsyncDrafts(AsyncResource):
     """Jobs that are still to be submitted."""
 
     check = awaits(drafts.check)
+    plan = awaits(drafts.plan)
     recipes = awaits(drafts.recipes)
     prepare = awaits(drafts.prepare)
     validate_grader = awaits(drafts.validate_grader)

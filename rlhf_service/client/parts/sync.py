@@ -181,6 +181,7 @@ class Drafts(Resource):
     """Jobs that are still to be submitted."""
 
     check = sends(drafts.check)
+    plan = sends(drafts.plan)
     recipes = sends(drafts.recipes)
     prepare = sends(drafts.prepare)
     validate_grader = sends(drafts.validate_grader)

@@ -139,7 +139,7 @@ class Model(Record):
     base: str | None = None
     """The model that its last stage began from."""
     chat: bool | None = None
-    """Whether it has a chat template: if not, text goes on from a prompt. None in lists."""
+    """Whether it has a chat template: if not, text goes on from a prompt."""
 
 
 class FileRecord(Record):
