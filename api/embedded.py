@@ -21,9 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
-from fastapi import FastAPI
 
-from api.main import create_app
 from api.service.keys import create_first_key
 from api.settings import Settings
 from cluster.local import LocalCluster, die_with_parent, free_ports
@@ -35,11 +33,6 @@ START_SECONDS = 60
 STOP_SECONDS = 15
 CONNECTION = "connection.json"
 """In the state folder: where the service is and with which key, for the command line."""
-
-
-def application() -> FastAPI:
-    """The app as uvicorn's factory, configured by RLHF_ variables."""
-    return create_app(Settings())
 
 
 class Embedded:
@@ -106,9 +99,11 @@ class Embedded:
         os.environ.update(
             RLHF_STORAGE=str(self.folder / "storage"),
             RLHF_RAY_ADDRESS=self.cluster.dashboard_url,
+            RLHF_HOST="127.0.0.1",
             RLHF_PORT=str(self.port),
             RLHF_DATA_ROOTS=json.dumps([str(root.resolve()) for root in self._data_roots]),
         )
+        os.environ.setdefault("RLHF_SHUTDOWN_GRACE", "2")
         self.new_key = create_first_key(Settings())
         api_key = self.new_key or known_connection(self.folder).get("api_key")
         connection = {"url": self.url, "api_key": api_key}
@@ -116,18 +111,8 @@ class Embedded:
 
     def _start_api(self) -> None:
         log = (self.folder / "api.log").open("ab")
-        command = [sys.executable, "-m", "uvicorn", "--factory", "api.embedded:application"]
         self._api = subprocess.Popen(
-            [
-                *command,
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(self.port),
-                "--no-access-log",
-                "--timeout-graceful-shutdown",
-                "2",
-            ],
+            [sys.executable, "-m", "api.serve"],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a terminal's Ctrl-C is for the supervisor alone

@@ -1,10 +1,9 @@
-"""Around every request: an id, a size limit, security headers, and no traceback to the outside."""
+"""Around every request: a size limit, security headers, and no traceback to the outside."""
 
 from __future__ import annotations
 
 import logging
 import re
-import secrets
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -34,7 +33,7 @@ HSTS = "max-age=31536000"
 
 
 class Envelope:
-    """ASGI middleware, outermost of ours."""
+    """ASGI middleware, inside `observe.middleware`, which gives the request its id."""
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, larger: Mapping[str, int]) -> None:
         self.app = app
@@ -47,7 +46,6 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        scope["request_id"] = request_id(headers.get("x-request-id"))
         trail = scope["trail"] = Trail(scope["request_id"])
         started = False
 
@@ -96,10 +94,3 @@ class Envelope:
         """Bytes that the body of a request to this path may have."""
         found = (most for pattern, most in self.larger.items() if re.fullmatch(pattern, path))
         return next(found, self.max_body_bytes)
-
-
-def request_id(given: str | None) -> str:
-    """The caller's own id when it is harmless, else a new one."""
-    if given and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given):
-        return given
-    return f"req-{secrets.token_hex(8)}"

@@ -41,6 +41,11 @@ OPENAI_PATHS = ("/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/chat", "/v1/
 """Where OpenAI clients call: there an invalid request is 400, as they expect, not 422."""
 
 
+def is_openai(path: str) -> bool:
+    """Whether OpenAI clients call there."""
+    return path.startswith(OPENAI_PATHS)
+
+
 def problem(
     request: Request,
     status: int,
@@ -109,7 +114,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, fault: RequestValidationError) -> JSONResponse:
-        theirs = request.url.path.startswith(OPENAI_PATHS)
+        theirs = is_openai(request.url.path)
         near = (lambda _: "") if theirs else suggestion
         faults = [explain(error, fault.body, near) for error in fault.errors()]
         first = faults[0]

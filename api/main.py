@@ -16,7 +16,10 @@ from fastapi.staticfiles import StaticFiles
 
 from api import errors
 from api.auditing import Auditing
+from api.document import build as document
+from api.document.build import operation_id
 from api.envelope import Envelope
+from api.observe.middleware import Observed
 from api.routes import (
     artefacts,
     audit,
@@ -30,6 +33,7 @@ from api.routes import (
     jobs,
     keys,
     models,
+    preflights,
     quotas,
     recipes,
     reports,
@@ -66,6 +70,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         lifespan=lifespan,
         docs_url=None,  # it would load its scripts from elsewhere
         redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
     app.state.services = services
     larger = {
@@ -76,10 +81,13 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, larger=larger)
+    app.add_middleware(Observed, metrics=services.metrics, tracer=services.tracer)
     errors.install(app)
+    document.install(app)
     for routes in (
         jobs,
         specs,
+        preflights,
         recipes,
         events,
         reports,
@@ -135,7 +143,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        services.streams.close()
+        services.drain()
         for loop in loops:
             loop.cancel()
             with suppress(asyncio.CancelledError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
+from api.observe.lag import LoopLag
+from api.observe.metrics import Instruments
 from api.reconcile.garbage import Garbage
 from api.reconcile.loop import Reconciler
 from api.service.artefacts import Artefacts
@@ -20,17 +23,20 @@ from api.service.files import Files
 from api.service.fine_tuning import FineTuning
 from api.service.generation import Generation
 from api.service.graders import Graders
+from api.service.health import Health
 from api.service.jobs import Jobs
 from api.service.keys import Keys
 from api.service.lineage import Lineage
 from api.service.models import Models
 from api.service.oidc import oidc_of
+from api.service.preflights import Preflights
 from api.service.quotas import Quotas
 from api.service.rates import Rates
 from api.service.recipes import Recipes
 from api.service.registry import Registry
 from api.service.reports import Reports
 from api.service.retention import Retention
+from api.service.scrape import Scrape
 from api.service.secret import server_secret
 from api.service.sign_in import SignIn
 from api.service.signals import Signals
@@ -41,6 +47,8 @@ from api.settings import Settings
 from api.store.database import Database
 from api.store.listener import Listener
 from rlhf_service.launching import JobLauncher
+from rlhf_service.tracing.base import Tracer
+from rlhf_service.tracing.build import build_tracer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +83,15 @@ class Services:
     failures: Rates
     """Wrong credentials from each address."""
     drafts: Drafts
+    preflights: Preflights
     recipes: Recipes
     reconciler: Reconciler
     listener: Listener
+    lag: LoopLag
+    health: Health
+    metrics: Instruments
+    scrape: Scrape
+    tracer: Tracer
     retention: Retention
 
     @classmethod
@@ -94,6 +108,12 @@ class Services:
         files = Files(database, settings)
         models = Models(database, registry, Exporter(settings), settings)
         uploads = Uploads(database, files, settings)
+        metrics, lag = Instruments(), LoopLag()
+        streams = Streams(database, signals, settings)
+        listener = Listener(database, signals.notify, signals.notify_all)
+        garbage = Garbage(database, uploads, settings)
+        reconciler = Reconciler(database, cluster, signals, settings, secret, garbage, metrics)
+        seen = (streams, reconciler, cluster, listener, lag)
         return cls(
             settings=settings,
             database=database,
@@ -101,8 +121,8 @@ class Services:
             jobs=jobs,
             descent=Descent(database, jobs, settings),
             deletion=Deletion(database, settings),
-            events=Events(database, signals),
-            streams=Streams(database, signals, settings),
+            events=Events(database, signals, metrics),
+            streams=streams,
             reports=Reports(database),
             artefacts=Artefacts(jobs, settings),
             checkpoints=Checkpoints(database, settings),
@@ -121,17 +141,26 @@ class Services:
             rates=Rates(settings.rate_limit),
             failures=Rates(settings.sign_in_failures),
             drafts=Drafts(cluster, territory, settings),
+            preflights=Preflights(territory, settings.roots),
             recipes=Recipes(settings),
-            reconciler=Reconciler(
-                database, cluster, signals, settings, secret, Garbage(database, uploads, settings)
-            ),
-            listener=Listener(database, signals.notify, signals.notify_all),
+            reconciler=reconciler,
+            listener=listener,
+            lag=lag,
+            health=Health(settings, database, cluster, reconciler, lag),
+            metrics=metrics,
+            scrape=Scrape(metrics, database, settings, seen),
+            tracer=build_tracer(settings.otlp_endpoint, "rlhf-control-plane"),
             retention=Retention(database, settings),
         )
 
+    def drain(self) -> None:
+        """Take leave of clients: not ready any more, and every stream is asked to reconnect."""
+        self.health.stopping = True
+        self.streams.close()
+
     def loops(self) -> list[Coroutine[None, None, None]]:
         """What runs beside the requests until it is cancelled."""
-        loops = [self.streams.tails.poll()]
+        loops = [self.streams.tails.poll(), self.lag.run()]
         if not self.database.is_sqlite:
             loops.append(self.listener.run())
         if self.settings.reconcile:
@@ -144,5 +173,7 @@ class Services:
         await self.generation.close()
         await self.sign_in.close()
         self.graders.close()
+        self.preflights.close()
         self.cluster.close()
         await self.database.close()
+        await asyncio.to_thread(self.tracer.close)

@@ -149,6 +149,23 @@ class Settings(BaseSettings):
     leftover_grace: float = Field(default=30.0, ge=0)
     """Seconds to wait for a dead attempt's actors to go before the next attempt starts."""
 
+    shutdown_grace: float = Field(default=10.0, gt=0)
+    """Seconds that open requests have to finish when the server stops."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object a line with `request_id` and `job_id`."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+
+    metrics_token: SecretStr | None = None
+    """Bearer token with which Prometheus scrapes `/metrics`; without it an operator's key is
+    needed."""
+
+    otlp_endpoint: str = ""
+    """Base URL of an OpenTelemetry collector's OTLP/HTTP receiver, as in `http://collector:4318`;
+    nothing is traced when empty. Jobs' processes send their spans there too."""
+
     sse_poll: float = Field(default=1.0, gt=0)
     """Seconds between looks for events that another replica stored and nobody told of."""
 

@@ -22,4 +22,4 @@ VOLUME /storage
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/livez', timeout=4)"]
-CMD ["uvicorn", "--factory", "api.embedded:application", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "api.serve"]

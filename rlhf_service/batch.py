@@ -125,6 +125,8 @@ class UpdateStats:
     critic_grad_norm: float
     learning_rate: float
     critic_learning_rate: float
+    epochs: float
+    """Passes over the batch; fewer than the spec's when they were stopped early."""
 
 
 def collate(

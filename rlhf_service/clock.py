@@ -24,4 +24,6 @@ class PhaseClock:
         self._phases = self._phases.model_copy(update={name: spent})
 
     def seconds(self) -> PhaseSeconds:
-        return self._phases.model_copy(update={"total": time.perf_counter() - self._started})
+        total = time.perf_counter() - self._started
+        other = max(0.0, total - sum(self._phases.model_dump().values()))
+        return self._phases.model_copy(update={"other": other, "total": total})

@@ -20,6 +20,7 @@ from rlhf_service.ports import Group
 from rlhf_service.records import Rollout, Score, ScoreOutcome
 from rlhf_service.reports import PhaseSeconds, PpoReport
 from rlhf_service.spec.ppo import PpoSpec
+from rlhf_service.throughput import Speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ def ppo_report(
     policy_version: int,
     kl_coef: float,
     seconds: PhaseSeconds,
+    speed: Speed,
 ) -> PpoReport:
     """The step's report."""
     tokens = outline.lengths.total
@@ -197,5 +199,8 @@ def ppo_report(
         importance_weight_max=outline.weight_max,
         tokens_per_second=tokens / max(seconds.total, 1e-9),
         generate_tokens_per_second=tokens / max(seconds.generate, 1e-9),
+        flops_per_second=speed.step,
+        peak_flops_per_second=speed.peak,
+        update_flops_per_second=speed.update,
         seconds=seconds,
     )

@@ -22,6 +22,10 @@ class SupervisedReport(Section):
     learning_rate: float
     seconds: float
     tokens_per_second: float
+    flops_per_second: float = 0.0
+    """Useful operations a second of all learner ranks over the whole step."""
+    peak_flops_per_second: float = 0.0
+    """What their matrix products reach in the job's precision, measured when the stage began."""
     validation_loss: float | None = None
     """Nats per token on the held-out rows, when measured at this step."""
 
@@ -40,6 +44,10 @@ class PreferenceReport(Section):
     learning_rate: float
     seconds: float
     pairs_per_second: float
+    flops_per_second: float = 0.0
+    """Useful operations a second of all learner ranks over the whole step."""
+    peak_flops_per_second: float = 0.0
+    """What their matrix products reach in the job's precision, measured when the stage began."""
     validation_accuracy: float | None = None
     """On held-out pairs, when measured at this step."""
 
@@ -52,6 +60,8 @@ class PhaseSeconds(Section):
     annotate: float = 0.0
     update: float = 0.0
     publish: float = 0.0
+    other: float = 0.0
+    """Between the phases: credit, waiting for other ranks, reporting."""
     total: float = 0.0
 
 
@@ -114,6 +124,13 @@ class PpoReport(Section):
     tokens_per_second: float
     """Response tokens sampled and learnt per second of the whole step."""
     generate_tokens_per_second: float
+    flops_per_second: float = 0.0
+    """Useful operations a second of all learner ranks over the whole step: sampling, annotation and
+    update, multiplications with weights alone."""
+    peak_flops_per_second: float = 0.0
+    """What their matrix products reach in the job's precision, measured when the stage began."""
+    update_flops_per_second: float = 0.0
+    """The same of the update, over its own seconds."""
     seconds: PhaseSeconds
 
 
@@ -122,5 +139,5 @@ StepReport = Annotated[SupervisedReport | PreferenceReport | PpoReport, Field(di
 
 def deterministic_part(report: Section) -> dict[str, object]:
     """The report without its clock readings: what a resumed run must repeat exactly."""
-    clocks = {"seconds", "tokens_per_second", "pairs_per_second", "generate_tokens_per_second"}
+    clocks = {name for name in type(report).model_fields if name.endswith(("_second", "seconds"))}
     return report.model_dump(exclude=clocks)

@@ -22,6 +22,7 @@ from rlhf_service.records import Rollout, ScoreFailure, ScoreOutcome
 from rlhf_service.reporting import Outline, ppo_report
 from rlhf_service.reports import PpoReport
 from rlhf_service.spec.stages import PpoStage
+from rlhf_service.throughput import NOT_MEASURED, StepWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class PpoRun:
     learner: Learner
     weights: WeightChannel
     group: Group
+    work: StepWork | None = None
+    """What a step asks for, to report how fast it was done; not reported when absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,10 @@ def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
         publish(run, state.policy_version + 1)
 
     outline = Outline.of(batch, recall, assigned, drawn, stage.ppo, group)
-    report = ppo_report(outline, stats, state.policy_version, state.kl_coef, clock.seconds())
+    seconds, speed = clock.seconds(), NOT_MEASURED
+    if run.work is not None:
+        speed = run.work.speed(batch, stats.epochs, seconds, group)
+    report = ppo_report(outline, stats, state.policy_version, state.kl_coef, seconds, speed)
     state = PpoState(
         step=state.step + 1,
         policy_version=state.policy_version + 1,

@@ -7,6 +7,8 @@ import logging
 import time
 from datetime import timedelta
 
+from api.observe.context import about
+from api.observe.metrics import Instruments
 from api.reconcile.garbage import Garbage
 from api.reconcile.queue import JobQueue
 from api.reconcile.visit import Visitor
@@ -42,6 +44,7 @@ class Reconciler:
         settings: Settings,
         secret: bytes,
         garbage: Garbage,
+        metrics: Instruments,
     ) -> None:
         self.database = database
         self.cluster = cluster
@@ -49,7 +52,8 @@ class Reconciler:
         self.settings = settings
         self.garbage = garbage
         self.queue = JobQueue(database, cluster, signals, secret)
-        self.visitor = Visitor(database, cluster, signals, settings, secret)
+        self.visitor = Visitor(database, cluster, signals, settings, secret, metrics)
+        self.metrics = metrics
         self.turned_at = time.monotonic()
         """When the last turn ended; readiness looks at it."""
 
@@ -58,15 +62,19 @@ class Reconciler:
         swept_at = time.monotonic()
         while True:
             self.signals.work.clear()
+            began, outcome = time.monotonic(), "failed"
             try:
                 await self.turn()
                 if time.monotonic() - swept_at > SWEEP_EVERY:
                     swept_at = time.monotonic()
                     await self.sweep()
                     await self.garbage.collect()
+                outcome = "done"
             except Exception:
                 log.exception("this turn failed; the next may not")
             self.turned_at = time.monotonic()
+            self.metrics.turns.labels(outcome).inc()
+            self.metrics.turn_seconds.observe(self.turned_at - began)
             try:
                 await asyncio.wait_for(self.signals.work.wait(), self.settings.reconcile_interval)
             except TimeoutError:
@@ -81,7 +89,8 @@ class Reconciler:
 
         async def visit(job_id: str) -> None:
             async with room:
-                await self.visitor.visit(job_id)
+                with about(job_id):
+                    await self.visitor.visit(job_id)
 
         async with asyncio.TaskGroup() as group:
             for job_id in job_ids:

@@ -8,6 +8,7 @@ import logging
 import time
 from typing import Any
 
+from api.observe.metrics import Instruments
 from api.reconcile.attempts import launch_request, open_attempt, prepare_folder
 from api.reconcile.settlement import Facts, Retry, Settle, Wait, settle
 from api.reconcile.spool import Spool
@@ -50,7 +51,9 @@ class Visitor:
         signals: Signals,
         settings: Settings,
         secret: bytes,
+        metrics: Instruments | None = None,
     ) -> None:
+        self.metrics = metrics or Instruments()
         self.database = database
         self.cluster = cluster
         self.signals = signals
@@ -68,6 +71,7 @@ class Visitor:
     async def visit(self, job_id: str) -> None:
         """Look once. Never raises for what the cluster or another replica does."""
         lease = await take_lease(self.database, job_id, self.settings.lease_seconds)
+        self.metrics.leases.labels("taken" if lease else "held_elsewhere").inc()
         if lease is None:
             return
         try:
@@ -75,6 +79,7 @@ class Visitor:
         except LauncherError as fault:
             await self._note(lease, f"{UNANSWERED}; nothing was changed: {fault}")
         except LeaseLost as fault:
+            self.metrics.leases.labels("lost").inc()
             log.warning("%s", fault)
         except Exception:
             log.exception("%s: this look failed; the next may not", job_id)
@@ -229,6 +234,7 @@ class Visitor:
             async with self.database.write() as session:
                 job = await lock_leased(session, lease)
                 accepted = await take_in(session, job, batch)
+            self.metrics.took("spool", accepted, len(batch) - accepted)
             if accepted:
                 self.signals.notify(lease.job_id)
 

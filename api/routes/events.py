@@ -31,7 +31,9 @@ async def cursor(
     caller: CallerDep,
     parts: ServicesDep,
     after: AfterSeq = 0,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Number of the last event that the client has.")
+    ] = None,
 ) -> int:
     """Where to go on: the header of a client that reconnects, else the query."""
     await parts.streams.admit(caller, job_id)

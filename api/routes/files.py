@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from api.deps import CallerDep, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import Deleted, FileObject
 from api.schemas import Page
+from api.schemas.checks import FileReport
 
 router = APIRouter(prefix="/v1/files", tags=["openai"], dependencies=[SignedIn])
 
@@ -64,11 +65,19 @@ async def get_file(file_id: FileId, caller: CallerDep, parts: ServicesDep) -> Fi
 
 
 @router.get("/{file_id}/content", response_class=FileResponse)
-async def get_content(file_id: FileId, caller: CallerDep, parts: ServicesDep) -> FileResponse:
+async def get_file_content(file_id: FileId, caller: CallerDep, parts: ServicesDep) -> FileResponse:
     """Its bytes."""
     file = await parts.files.get(caller, file_id)
     path = parts.files.path(file.id)
     return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+
+
+@router.get("/{file_id}/report")
+async def get_file_report(file_id: FileId, caller: CallerDep, parts: ServicesDep) -> FileReport:
+    """Which kinds of stages can read the file, and the first rows that they cannot. This service's
+    own: the OpenAI API has no such call.
+    """
+    return await parts.files.report(caller, file_id)
 
 
 @router.delete("/{file_id}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
@@ -34,7 +34,7 @@ async def asked(
 
 
 @router.post("", status_code=201)
-async def create_job(
+async def create_fine_tuning_job(
     request: CreateJob,
     parts: ServicesDep,
     response: Response,
@@ -64,8 +64,23 @@ def metadata_filter(request: Request) -> dict[str, str] | None:
     return found
 
 
-@router.get("")
-async def list_jobs(
+METADATA: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "required": False,
+            "style": "deepObject",
+            "explode": True,
+            "description": "`metadata[key]=value` each; `metadata=null` for jobs without any.",
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ]
+}
+
+
+@router.get("", openapi_extra=METADATA)
+async def list_fine_tuning_jobs(
     caller: CallerDep,
     parts: ServicesDep,
     metadata: Annotated[dict[str, str] | None, Depends(metadata_filter)],
@@ -77,31 +92,39 @@ async def list_jobs(
 
 
 @router.get("/{job_id}")
-async def get_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> FineTuningJob:
+async def get_fine_tuning_job(
+    job_id: JobId, caller: CallerDep, parts: ServicesDep
+) -> FineTuningJob:
     """One job."""
     return await parts.fine_tuning.get(caller, job_id)
 
 
 @router.post("/{job_id}/cancel")
-async def cancel_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> FineTuningJob:
+async def cancel_fine_tuning_job(
+    job_id: JobId, caller: CallerDep, parts: ServicesDep
+) -> FineTuningJob:
     """Stop it for good."""
     return await parts.fine_tuning.cancel(caller, job_id)
 
 
 @router.post("/{job_id}/pause")
-async def pause_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> FineTuningJob:
+async def pause_fine_tuning_job(
+    job_id: JobId, caller: CallerDep, parts: ServicesDep
+) -> FineTuningJob:
     """Checkpoint and let go of the cluster."""
     return await parts.fine_tuning.pause(caller, job_id)
 
 
 @router.post("/{job_id}/resume")
-async def resume_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> FineTuningJob:
+async def resume_fine_tuning_job(
+    job_id: JobId, caller: CallerDep, parts: ServicesDep
+) -> FineTuningJob:
     """Queue a paused job; it goes on from its checkpoint."""
     return await parts.fine_tuning.resume(caller, job_id)
 
 
 @router.get("/{job_id}/events")
-async def list_events(
+async def list_fine_tuning_events(
     job_id: JobId,
     caller: CallerDep,
     parts: ServicesDep,
@@ -113,7 +136,7 @@ async def list_events(
 
 
 @router.get("/{job_id}/checkpoints")
-async def list_checkpoints(
+async def list_fine_tuning_checkpoints(
     job_id: JobId,
     caller: CallerDep,
     parts: ServicesDep,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from api.deps import AdminDep, CallerDep, ServicesDep, TrailDep
 from api.schemas import Page
 from api.schemas.keys import CallerView, KeyRequest, KeyView, NewKeyView, RotateRequest
+
+KeyId = Annotated[str, Path(min_length=1, max_length=64, description="The key's id.")]
 
 router = APIRouter(prefix="/v1", tags=["keys"])
 
@@ -43,14 +45,14 @@ async def list_keys(
 
 
 @router.delete("/keys/{key_id}")
-async def revoke_key(key_id: str, caller: AdminDep, parts: ServicesDep) -> KeyView:
+async def revoke_key(key_id: KeyId, caller: AdminDep, parts: ServicesDep) -> KeyView:
     """From now on the key opens nothing."""
     return await parts.keys.revoke(caller, key_id)
 
 
 @router.post("/keys/{key_id}/rotate", status_code=201)
 async def rotate_key(
-    key_id: str, caller: AdminDep, parts: ServicesDep, request: RotateRequest | None = None
+    key_id: KeyId, caller: AdminDep, parts: ServicesDep, request: RotateRequest | None = None
 ) -> NewKeyView:
     """A new key in place of this one, which ends now or after `grace_seconds`."""
     return await parts.keys.rotate(caller, key_id, request or RotateRequest())

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from api.deps import ServicesDep, SignedIn
 from api.schemas import Page, PreparedRecipe, RecipeRequest, RecipeView
+
+RecipeName = Annotated[
+    str, Path(min_length=1, max_length=64, description="The recipe's name, as it is listed.")
+]
 
 router = APIRouter(prefix="/v1/recipes", tags=["recipes"], dependencies=[SignedIn])
 
@@ -18,12 +24,14 @@ async def list_recipes(parts: ServicesDep) -> Page[RecipeView]:
 
 
 @router.get("/{name}")
-async def get_recipe(name: str, parts: ServicesDep) -> RecipeView:
+async def get_recipe(name: RecipeName, parts: ServicesDep) -> RecipeView:
     """One recipe."""
     return await parts.recipes.get(name)
 
 
 @router.post("/{name}/prepare")
-async def prepare_recipe(name: str, request: RecipeRequest, parts: ServicesDep) -> PreparedRecipe:
+async def prepare_recipe(
+    name: RecipeName, request: RecipeRequest, parts: ServicesDep
+) -> PreparedRecipe:
     """Write the recipe's data into storage and answer with its job, ready for `POST /v1/jobs`."""
     return await parts.recipes.prepare(name, request.seed)

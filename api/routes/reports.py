@@ -13,13 +13,13 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["reports"], dependencies=[S
 
 
 @router.get("/report.json")
-async def get_report(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> JobReport:
+async def get_job_report(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> JobReport:
     """What each stage did and changed; of a running job, so far."""
     return await parts.reports.get(caller, job_id)
 
 
 @router.get("/report.html", response_class=HTMLResponse)
-async def get_report_page(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> HTMLResponse:
+async def get_job_report_page(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> HTMLResponse:
     """The same as one page that needs nothing else, charts and samples in it."""
     page = await parts.reports.page(caller, job_id)
     # The page says the same in itself, for when it is opened from a file.

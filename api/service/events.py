@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
+from api.observe.metrics import Instruments
 from api.schemas import EventBatch, EventReceipt, Metrics, Page, SampleSet, StepPoint
 from api.service.caller import Caller
 from api.service.faults import BadParameter, NotFound, WrongCredentials
@@ -39,9 +40,10 @@ MOST = 2**31 - 1
 class Events:
     """What the routes under `/v1/jobs/{id}/events` and `/v1/internal` call."""
 
-    def __init__(self, database: Database, signals: Signals) -> None:
+    def __init__(self, database: Database, signals: Signals, metrics: Instruments) -> None:
         self.database = database
         self.signals = signals
+        self.instruments = metrics
 
     async def post(self, job_id: str, token: str, batch: EventBatch) -> EventReceipt:
         """Store a driver's events. A token is good for its own attempt's, also late: they are
@@ -65,6 +67,7 @@ class Events:
             await session.flush()
             producers = [record.producer for record in batch.events]
             last = await last_of_producers(session, job_id, producers)
+        self.instruments.took("post", accepted, len(batch.events) - accepted)
         if accepted:
             self.signals.notify(job_id)
         if any(record.event.type == "job_stopped" for record in batch.events):

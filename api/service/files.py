@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from api.openai.objects import Deleted, FileObject, unix
 from api.openai.upload import Form, receive
 from api.schemas import Page
+from api.schemas.checks import BadRowView, FileReport, FitView
 from api.service.admission import paths_of
 from api.service.caller import Caller
 from api.service.faults import BadParameter, Conflict, NotFound
@@ -21,11 +23,12 @@ from api.store.database import Database
 from api.store.files import find_file, page_files
 from api.store.tables import FileRow, JobRow
 from api.store.types import now
+from rlhf_service.data.fit import Fit, fits
 from rlhf_service.data.rows import MOST_FAULTS
 from rlhf_service.data.sources import BadRow, json_object
 from rlhf_service.errors import DataError
 from rlhf_service.job import TERMINAL
-from rlhf_service.spec import JobSpec
+from rlhf_service.spec import DataSpec, JobSpec
 
 PURPOSE = "fine-tune"
 MAX_LINE = 16 * 2**20
@@ -68,6 +71,12 @@ class Files:
         if row is None:
             raise NotFound(f"there is no file {file_id!r}", "file_id")
         return self.view(row)
+
+    async def report(self, caller: Caller, file_id: str) -> FileReport:
+        """What each kind of stage makes of it."""
+        file = await self.get(caller, file_id)
+        found = await asyncio.to_thread(fits, DataSpec(path=str(self.path(file.id))))
+        return FileReport(id=file.id, fits=[fit_view(fit, file.filename) for fit in found])
 
     async def page(
         self,
@@ -121,6 +130,18 @@ class Files:
             rows=row.rows,
             path=str(self.path(row.id)),
         )
+
+
+def fit_view(fit: Fit, filename: str) -> FitView:
+    return FitView(
+        stages=fit.stages,
+        readable=fit.fault is None,
+        rows=fit.rows,
+        median_length=fit.median_length,
+        longest=fit.longest,
+        fault=fit.fault and re.sub(r"\S*/file-[0-9a-f]{24}\.jsonl", lambda _: filename, fit.fault),
+        bad_rows=[BadRowView(place=place, message=message) for place, message in fit.bad_rows],
+    )
 
 
 def check_fields(fields: dict[str, str]) -> None:

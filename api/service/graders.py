@@ -58,7 +58,7 @@ class Graders:
         """Raises SpecError or a Fault; what goes wrong while grading is part of the answer."""
         reward = to_reward(grader, "grader")
         for field, part in parts_of(reward, "grader"):
-            if not isinstance(part, RUN_HERE):
+            if not runs_here(part):
                 raise BadParameter(
                     f"{field}: {part.type!r} is not run by the control plane; jobs run it, and tell "
                     "in their preflight what it pays for",
@@ -78,6 +78,11 @@ class Graders:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def runs_here(part: object) -> bool:
+    """Whether this process may run it. An encoder would bring torch in."""
+    return isinstance(part, RUN_HERE) and getattr(part, "encoder", None) is None
 
 
 def score(

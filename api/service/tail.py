@@ -91,6 +91,11 @@ class Tails:
         self._tails: dict[str, Tail] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
 
+    @property
+    def followed(self) -> int:
+        """Jobs that somebody follows."""
+        return len(self._tails)
+
     def join(self, job_id: str) -> Tail:
         """The job's tail, kept up to date until `leave`."""
         tail = self._tails.get(job_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from rlhf_service.data.rows import (
+    BadRows,
     CompletionRow,
     PreferenceRow,
     PromptRow,
@@ -41,6 +42,8 @@ class Fit:
     longest: int
     fault: str | None
     """Why not: the first bad rows."""
+    bad_rows: tuple[tuple[str, str], ...] = ()
+    """The first of them by themselves: place, what is wrong."""
 
 
 def fits(spec: DataSpec) -> list[Fit]:
@@ -52,7 +55,8 @@ def _fit(stages: str, read: Callable[[DataSpec, str], Sequence[Row]], spec: Data
     try:
         rows = read(spec, "file")
     except DataError as fault:
-        return Fit(stages, 0, 0, 0, fault.message)
+        bad = fault.rows if isinstance(fault, BadRows) else ()
+        return Fit(stages, 0, 0, 0, fault.message, bad)
     lengths = [_length(row) for row in rows]
     return Fit(stages, len(rows), int(median(lengths)), max(lengths), None)
 

@@ -14,6 +14,18 @@ from rlhf_service.spec.data import DataSpec
 
 Row = TypeVar("Row")
 
+
+class BadRows(DataError):
+    """Rows of a file that cannot be read, each with its place and what is wrong."""
+
+    def __init__(self, message: str, field: str | None, rows: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(message, field)
+        self.rows = rows
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, str | None]]:
+        return DataError, (self.message, self.field)
+
+
 MOST_FAULTS = 10
 """Bad rows named in one error."""
 
@@ -89,18 +101,19 @@ def read_prompts(spec: DataSpec, field: str) -> list[PromptRow]:
 
 def _read(spec: DataSpec, field: str, parse: Callable[[Item], Row]) -> list[Row]:
     rows: list[Row] = []
-    faults: list[str] = []
+    faults: list[tuple[str, str]] = []
     for place, item in items(spec, field):
         if spec.limit is not None and len(rows) >= spec.limit:
             break
         try:
             rows.append(parse(_renamed(item, spec.columns)))
         except ValueError as fault:
-            faults.append(f"{place}: {fault}")
+            faults.append((place, str(fault)))
             if len(faults) == MOST_FAULTS:
                 break
     if faults:
-        raise DataError(f"{spec.path} {'; '.join(faults)}", field)
+        told = "; ".join(f"{place}: {fault}" for place, fault in faults)
+        raise BadRows(f"{spec.path} {told}", field, tuple(faults))
     if not rows:
         raise DataError(f"{spec.path} has no rows; add at least one", field)
     return rows

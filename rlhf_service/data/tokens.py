@@ -44,6 +44,16 @@ class PairRow:
         """Tokens of its longer sequence."""
         return max(len(self.chosen), len(self.rejected))
 
+    @property
+    def tokens(self) -> int:
+        """Of both sequences."""
+        return len(self.chosen) + len(self.rejected)
+
+    @property
+    def predicted(self) -> int:
+        """Places that the network's last layer is asked for: each sequence's score."""
+        return 2
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerPair:
@@ -59,6 +69,16 @@ class AnswerPair:
     def length(self) -> int:
         """Tokens of its longer sequence."""
         return max(len(self.chosen.token_ids), len(self.rejected.token_ids))
+
+    @property
+    def tokens(self) -> int:
+        """Of both sequences."""
+        return len(self.chosen.token_ids) + len(self.rejected.token_ids)
+
+    @property
+    def predicted(self) -> int:
+        """Places that the network's last layer is asked for: before each answer token."""
+        return self.chosen.num_targets + self.rejected.num_targets
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class PpoLearner:
                 tally.add(sums, policy_norm, critic_norm)
             if ppo.target_kl is not None and tally.last_approx_kl > ppo.target_kl:
                 break
-        return tally.stats(*rates)
+        return tally.stats(*rates, epochs=tally.count / ppo.minibatches)
 
     def snapshot(self, version: int) -> WeightSnapshot | None:
         state = self.policy.full_state()
@@ -271,7 +271,7 @@ class Tally:
     def __init__(self) -> None:
         self._sums = torch.zeros(len(self.FIELDS), dtype=torch.float64)
         self._norms = [0.0, 0.0]
-        self._count = 0
+        self.count = 0
         self.last_approx_kl = 0.0
 
     def add(self, sums: torch.Tensor, policy_norm: float, critic_norm: float) -> None:
@@ -279,11 +279,11 @@ class Tally:
             raise NonFiniteLoss("a gradient is not finite; lower the learning rate")
         self._sums += sums
         self._norms = [self._norms[0] + policy_norm, self._norms[1] + critic_norm]
-        self._count += 1
+        self.count += 1
         self.last_approx_kl = float(sums[1])
 
-    def stats(self, policy_rate: float, critic_rate: float) -> UpdateStats:
-        means = (self._sums / self._count).tolist()
+    def stats(self, policy_rate: float, critic_rate: float, epochs: float) -> UpdateStats:
+        means = (self._sums / self.count).tolist()
         policy_loss, approx_kl, low, high, value_loss, value_clip = means
         return UpdateStats(
             policy_loss=policy_loss,
@@ -292,8 +292,9 @@ class Tally:
             clip_fraction_low=low,
             clip_fraction_high=high,
             value_clip_fraction=value_clip,
-            policy_grad_norm=self._norms[0] / self._count,
-            critic_grad_norm=self._norms[1] / self._count,
+            policy_grad_norm=self._norms[0] / self.count,
+            critic_grad_norm=self._norms[1] / self.count,
             learning_rate=policy_rate,
             critic_learning_rate=critic_rate,
+            epochs=epochs,
         )

@@ -19,6 +19,7 @@ from rlhf_service.models.adapter import WithoutAdapter, adapt_config
 from rlhf_service.models.heads import ValueModel
 from rlhf_service.models.precision import dtype_of
 from rlhf_service.models.ragged import takes_ragged, use_ragged
+from rlhf_service.models.work import work_of
 from rlhf_service.ports import RolloutEngine
 from rlhf_service.prompts import PromptSource
 from rlhf_service.reward.policy import Policed
@@ -27,8 +28,10 @@ from rlhf_service.spec.learner import LearnerSpec
 from rlhf_service.spec.reward import RewardSpec, models_in
 from rlhf_service.spec.stages import PpoStage
 from rlhf_service.stages.context import StageContext
+from rlhf_service.stages.speed import peak_of
 from rlhf_service.stages.start import Start, base_folder, what_learns
 from rlhf_service.step import PpoRun
+from rlhf_service.throughput import StepWork
 
 
 def build_run(
@@ -57,7 +60,15 @@ def build_run(
         learner=learner,
         weights=channel,
         group=context.group,
+        work=step_work(context, learner),
     )
+
+
+def step_work(context: StageContext, learner: PpoLearner) -> StepWork:
+    """Of the learner's networks, beside what the ranks' devices could do."""
+    critic = learner.critic
+    of_critic = work_of(critic.engine.module) if isinstance(critic, EngineCritic) else None
+    return StepWork(work_of(learner.policy.module), of_critic, peak_of(context))
 
 
 def in_turns(stage: PpoStage, engine: RolloutEngine, begun: Start) -> RolloutEngine:

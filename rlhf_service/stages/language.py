@@ -16,10 +16,12 @@ from rlhf_service.data.tokens import TokenRow, collate_tokens
 from rlhf_service.errors import NonFiniteLoss, TrainingError
 from rlhf_service.learner.base import Engine
 from rlhf_service.learner.schedule import learning_rate
+from rlhf_service.models.work import work_of
 from rlhf_service.prompts import shard
 from rlhf_service.reports import SupervisedReport
 from rlhf_service.spec.stages import PretrainStage, SftStage
 from rlhf_service.stages.context import StageContext
+from rlhf_service.stages.speed import achieved, peak_of
 
 VALIDATION_EVERY = 20
 """Steps between measurements on the held-out rows; the last step is always measured."""
@@ -44,6 +46,7 @@ class LanguageTrainer:
         self._rows, self._held_out = rows, held_out
         self._plan = RowPlan(len(rows), stage.batch_size, context.spec.seed)
         self.validation_loss: float | None = None
+        self._work, self._peak = work_of(engine.module), peak_of(context)
 
     def begin(self) -> None:
         return None
@@ -53,7 +56,8 @@ class LanguageTrainer:
         group = self._context.group
         mine = shard(self._plan.rows(step - 1), group.rank, group.size)
         rate = learning_rate(self._stage.optimizer, step - 1, self.steps)
-        loss, tokens = self._learn([self._rows[i] for i in mine])
+        rows = [self._rows[i] for i in mine]
+        loss, tokens = self._learn(rows)
         norm = self._engine.step(rate)
         require_finite(norm, "gradient", step)
         seconds = time.perf_counter() - started
@@ -69,6 +73,8 @@ class LanguageTrainer:
             learning_rate=rate,
             seconds=seconds,
             tokens_per_second=tokens / seconds,
+            flops_per_second=achieved(self._context, self._operations(rows), seconds),
+            peak_flops_per_second=self._peak,
             validation_loss=measured,
         )
 
@@ -79,6 +85,10 @@ class LanguageTrainer:
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         self._engine.load(folder / "policy")
         self.validation_loss = state["validation_loss"]
+
+    def _operations(self, rows: Sequence[TokenRow]) -> float:
+        tokens = sum(len(row.token_ids) for row in rows)
+        return self._work.learn(tokens, sum(row.num_targets for row in rows))
 
     def _learn(self, rows: list[TokenRow]) -> tuple[float, float]:
         """Backward through this rank's rows. Returns the global loss and its token count."""

@@ -15,11 +15,13 @@ from rlhf_service.data.rows import PreferenceRow, read_preferences
 from rlhf_service.errors import TrainingError
 from rlhf_service.learner.base import Engine
 from rlhf_service.learner.schedule import learning_rate
+from rlhf_service.models.work import work_of
 from rlhf_service.prompts import shard
 from rlhf_service.reports import PreferenceReport
 from rlhf_service.spec.stages import DpoStage, RewardStage
 from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.language import VALIDATION_EVERY, require_finite
+from rlhf_service.stages.speed import achieved, peak_of
 
 
 class Pair(Protocol):
@@ -31,6 +33,16 @@ class Pair(Protocol):
     @property
     def length(self) -> int:
         """Tokens of its longer sequence."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Of both sequences."""
+        ...
+
+    @property
+    def predicted(self) -> int:
+        """Places that the network's last layer is asked for."""
         ...
 
 
@@ -79,6 +91,7 @@ class PreferenceTrainer(Generic[AnyPair]):
         self._label_smoothing, self._center_coef = label_smoothing, center_coef
         self._plan = RowPlan(len(pairs), stage.batch_size, context.spec.seed)
         self.validation_accuracy: float | None = None
+        self._work, self._peak = work_of(engine.module), peak_of(context)
 
     def begin(self) -> None:
         return None
@@ -108,6 +121,9 @@ class PreferenceTrainer(Generic[AnyPair]):
         norm = self._engine.step(rate)
         require_finite(norm, "gradient", step)
         seconds = time.perf_counter() - started
+        operations = self._work.learn(
+            sum(pair.tokens for pair in ordered), sum(pair.predicted for pair in ordered)
+        )
         due = step % VALIDATION_EVERY == 0 or step == self.steps
         measured = self._validate() if due else None
         self.validation_accuracy = measured if due else self.validation_accuracy
@@ -119,6 +135,8 @@ class PreferenceTrainer(Generic[AnyPair]):
             learning_rate=rate,
             seconds=seconds,
             pairs_per_second=batch_size / seconds,
+            flops_per_second=achieved(self._context, operations, seconds),
+            peak_flops_per_second=self._peak,
             validation_accuracy=measured,
         )
 

@@ -112,7 +112,7 @@ def job(prepared: Prepared) -> tuple[PpoStage, JobSpec]:
             "sampling": SamplingSpec(max_new_tokens=workload.limit),
             "ppo": {"epochs": workload.epochs, "kl": {"coef": workload.kl_coef}},
             "optimizer": adam,
-            "critic_optimizer": adam,
+            **({"critic_optimizer": adam} if workload.method == "ppo" else {}),
         }
     )
     spec = JobSpec(

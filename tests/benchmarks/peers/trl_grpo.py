@@ -1,6 +1,6 @@
 """TRL 1.16's GRPOTrainer as the other side. Runs in an environment of its own (`make peers`).
 
-python -m tests.benchmarks.peers.trl_grpo WORKLOAD-FOLDER [bf16]
+python -m tests.benchmarks.peers.trl_grpo fp32|bf16 WORKLOAD-FOLDER
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.benchmarks.peers.trl_turn import Stopwatch, Turn, load_tokenizer
 from tests.benchmarks.peers.workload import Prepared, Workload
 
 
-def main(folder: Path, precision: str = "fp32") -> None:
+def main(precision: str, folder: Path) -> None:
     turns, prepared = Turns(), Prepared(folder)
     workload = prepared.workload()
     torch.set_num_threads(workload.threads)
@@ -76,4 +76,4 @@ def settings(workload: Workload, place: str, precision: str) -> GRPOConfig:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    main(sys.argv[1], Path(sys.argv[2]))

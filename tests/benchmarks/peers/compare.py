@@ -1,0 +1,113 @@
+"""Two sides of a workload, step by step, and what to say of them."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.benchmarks.peers.lockstep import Figures, every, side
+from tests.benchmarks.peers.workload import Prepared, Workload
+
+ROOT = Path(__file__).parents[3]
+
+
+def told_by_turns(
+    prepared: Prepared, peer: Sequence[str], steps: int
+) -> tuple[dict[str, list[Figures]], int]:
+    """`steps` steps of each side, the first left out; and the policy's number of weights.
+
+    `peer` is the command of the other side, to which the workload's folder is appended.
+    """
+    told: dict[str, list[Figures]] = {"ours": [], "peer": []}
+
+    def tell(name: str, figures: Figures) -> None:
+        told[name].append(figures)
+        print(name, json.dumps(figures), file=sys.stderr, flush=True)
+
+    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(prepared.workload().threads)}
+    target = str(prepared.folder)
+    here = [sys.executable, "-m", "tests.benchmarks.peers.ours", target]
+    with (
+        side("ours", here, prepared.folder / "ours.log", settings) as ours,
+        side("peer", [*peer, target], prepared.folder / "peer.log", settings) as other,
+    ):
+        every(steps + 1, [ours, other], tell)
+        parameters = int(ours.ready["parameters"])
+    return {name: figures[1:] for name, figures in told.items()}, parameters
+
+
+def compared(prepared: Prepared, peer: Sequence[str], steps: int, networks: int) -> dict[str, Any]:
+    """The table's row. `networks` is how many of the policy's size learn in an update."""
+    workload = prepared.workload()
+    peak = matmul_flops(workload.threads)
+    told, parameters = told_by_turns(prepared, peer, steps)
+    mine, theirs = told["ours"], told["peer"]
+    share = update_flops(workload, parameters, mine, networks) / peak
+    return {
+        "workload": workload.name,
+        "machine": f"{platform.machine()}, {workload.threads} thread(s)",
+        "parameters": parameters,
+        "steps": steps,
+        "ratio": ratio(mine, theirs, "seconds"),
+        "cpu_ratio": ratio(mine, theirs, "cpu_seconds"),
+        "ours": medians(mine),
+        "peer": medians(theirs),
+        "peak_gflops": round(peak / 1e9, 1),
+        "update_share_of_peak": round(share, 3),
+    }
+
+
+def ratio(mine: Sequence[Figures], theirs: Sequence[Figures], clock: str) -> float:
+    """Median over the steps of peer ÷ ours."""
+    pairs = zip(mine, theirs, strict=True)
+    return round(statistics.median(their[clock] / my[clock] for my, their in pairs), 2)
+
+
+def medians(steps: Sequence[Figures]) -> dict[str, Any]:
+    """Of seconds and sizes; the most of memory; reward and KL of every step."""
+
+    def median(values: Iterable[float]) -> float:
+        return round(statistics.median(values), 3)
+
+    return {
+        "seconds": median(f["seconds"] for f in steps),
+        "cpu_seconds": median(f["cpu_seconds"] for f in steps),
+        "phases": {name: median(f["phases"][name] for f in steps) for name in steps[0]["phases"]},
+        "response_tokens": median(f["response_tokens"] for f in steps),
+        "peak_mib": round(max(f["peak_bytes"] for f in steps) / 2**20),
+        "reward": [round(f["reward"], 3) for f in steps],
+        "kl": [None if f["kl"] is None else round(f["kl"], 3) for f in steps],
+    }
+
+
+def update_flops(
+    workload: Workload, parameters: int, steps: Sequence[Figures], networks: int
+) -> float:
+    """Useful operations a second of the update: 6 for each weight and token."""
+    flops = [6 * parameters * networks * workload.epochs * f["sequence_tokens"] for f in steps]
+    return sum(flops) / sum(f["phases"]["update"] for f in steps)
+
+
+def matmul_flops(threads: int, size: int = 2048) -> float:
+    """Operations a second of torch's own fp32 matrix product: the best of several."""
+    torch.set_num_threads(threads)
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / best_of(8, lambda: left @ right)
+
+
+def best_of(times: int, work: Callable[[], object]) -> float:
+    """Seconds of the quickest of several runs."""
+    best = float("inf")
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
