@@ -27,7 +27,7 @@ export class Curves {
     for (const { spec, chart } of stage.charts) {
       for (const [name, label, value] of measured(spec, event.report)) chart.add(name, label, event.step, value);
     }
-    stage.phases.take(event.step, event.report.seconds);
+    stage.phases.take(event.step, event.report);
     for (const { element, charts } of stage.groups) {
       element.hidden = charts.every((chart) => chart.element.hidden || chart.lines.size === 0);
     }

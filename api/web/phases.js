@@ -1,7 +1,8 @@
 // Where the time of a step goes, as shares of one bar: the mean of a stage's last steps.
 
 import { el } from "./dom.js";
-import { duration, number, words } from "./format.js";
+import { ratio } from "./figures.js";
+import { duration, number, percent, words } from "./format.js";
 
 const STEPS = 20;
 const PHASES = ["generate", "judge", "annotate", "update", "publish"];
@@ -17,9 +18,10 @@ export class Phases {
       el("figcaption", {}, el("span", { class: "chart-title" }, "Where a step's time goes"), this.title), this.bar, this.list);
   }
 
-  take(step, seconds) {
-    if (!seconds || typeof seconds !== "object") return;
-    this.newest.set(step, seconds);
+  take(step, report) {
+    if (!report.seconds || typeof report.seconds !== "object") return;
+    this.newest.set(step, report.seconds);
+    this.useful = ratio(report, "flops_per_second", "peak_flops_per_second");
     if (this.newest.size > STEPS) this.newest.delete(Math.min(...this.newest.keys()));
     this.waiting ??= requestAnimationFrame(() => { this.waiting = undefined; this.draw(); });
   }
@@ -32,7 +34,7 @@ export class Phases {
     const rest = total - known.reduce((sum, [, value]) => sum + value, 0);
     const parts = [...known, [OTHER, rest]].filter(([, value]) => value > total / 1000);
     this.element.hidden = false;
-    this.title.textContent = `${duration(total)} a step, mean of the last ${all.length}`;
+    this.title.textContent = `${duration(total)} a step, mean of ${all.length}${this.useful ? ` · ${percent(this.useful)} of the measured peak is useful work` : ""}`;
     this.bar.replaceChildren(...parts.map(([name, value]) => {
       const part = el("span", { class: `share s${place(name)}`, title: `${words(name)} ${duration(value)}` });
       part.style.flexGrow = String(value / total);

@@ -51,18 +51,19 @@ export class Side {
     reply.scrollIntoView({ block: "nearest" });
     const turns = [...this.turns, { role: "user", content: text }];
     const begun = performance.now();
-    let written = "", end = {};
+    let written = "", first = begun;
+    const end = {};
     try {
       for await (const piece of this.pieces(turns, text, mode, options, leaving.signal, told)) {
         if (piece.text) {
-          if (!written) told.textContent = "";
+          if (!written) { told.textContent = ""; first = performance.now(); }
           written += piece.text;
           answer.textContent = written;
           this.talk.scrollTop = this.talk.scrollHeight;
         }
         Object.assign(end, piece.end);
       }
-      told.textContent = summary(end, (performance.now() - begun) / 1000, written);
+      told.textContent = summary(end, first - begun, performance.now() - first, written);
     } catch (fault) {
       const stopped = leaving.signal.aborted;
       told.textContent = stopped ? "Stopped." : fault.message;
@@ -107,10 +108,11 @@ export class Side {
   }
 }
 
-function summary({ tokens, reason }, seconds, written) {
-  const parts = [];
-  if (tokens !== undefined) parts.push(`${tokens} tokens in ${duration(seconds)}`, `${number(tokens / seconds, 3)} tokens per second`);
+// wait, talk: milliseconds until the first piece, and from it to the end.
+function summary({ tokens, reason }, wait, talk, written) {
+  const parts = written ? [] : ["It said nothing"];
+  if (tokens !== undefined) parts.push(`${tokens} tokens, the first after ${duration(wait / 1000)}`);
+  if (tokens > 2 && talk > 0) parts.push(`${number(1000 * (tokens - 1) / talk, 3)} tokens per second`);
   if (reason === "length") parts.push("cut off at the limit");
-  if (!written) parts.unshift("It said nothing");
   return parts.join(" · ");
 }

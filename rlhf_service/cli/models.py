@@ -11,7 +11,7 @@ import typer
 from rlhf_service.cli.connection import connect, model_ids
 from rlhf_service.cli.jobs import Yes
 from rlhf_service.cli.plain import plain_errors, readable, written
-from rlhf_service.cli.tables import AsJson, print_record, show, size
+from rlhf_service.cli.tables import AsJson, print_json, print_record, show, size
 
 models_app = typer.Typer()
 files_app = typer.Typer(no_args_is_help=True, help="Files that jobs may read.")
@@ -109,6 +109,14 @@ def get_file(
     with connect() as client:
         found = client.files.get(file)
         typer.echo(written(out or Path(Path(found.filename).name), client.files.content(file)))
+
+
+@files_app.command("report")
+@plain_errors
+def report_file(file: FileId) -> None:
+    """Say which stages can read an uploaded file, and which of its rows they cannot."""
+    with connect() as client:
+        print_json(client.files.report(file))
 
 
 @files_app.command("delete")

@@ -24,6 +24,14 @@ def plan(spec: Spec, *, gpu: str | None = None, devices: int | None = None) -> C
     return Call("POST", "/v1/jobs:plan", one(Plan), json=as_json(spec), query=query)
 
 
+def preflight(spec: Spec, stage: str | None = None) -> Call[dict[str, Any]]:
+    """What a stage's reward pays for right answers and for answers that say nothing; rewards that
+    read text alone.
+    """
+    body = {"spec": as_json(spec), "stage": stage}
+    return Call("POST", "/v1/jobs:preflight", plain, json=body)
+
+
 def recipes() -> Call[list[Recipe]]:
     """Complete jobs on data that comes with the service."""
     return Call("GET", "/v1/recipes", every(Recipe))

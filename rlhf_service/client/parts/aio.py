@@ -172,6 +172,7 @@ class AsyncFiles(AsyncResource):
     list = awaits(files.listed)
     get = awaits(files.get)
     content = awaits(files.content)
+    report = awaits(files.report)
     delete = awaits(files.delete)
 
 
@@ -189,6 +190,7 @@ class AsyncDrafts(AsyncResource):
 
     check = awaits(drafts.check)
     plan = awaits(drafts.plan)
+    preflight = awaits(drafts.preflight)
     recipes = awaits(drafts.recipes)
     prepare = awaits(drafts.prepare)
     validate_grader = awaits(drafts.validate_grader)

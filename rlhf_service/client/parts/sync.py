@@ -165,6 +165,7 @@ class Files(Resource):
     list = sends(files.listed)
     get = sends(files.get)
     content = sends(files.content)
+    report = sends(files.report)
     delete = sends(files.delete)
 
 
@@ -182,6 +183,7 @@ class Drafts(Resource):
 
     check = sends(drafts.check)
     plan = sends(drafts.plan)
+    preflight = sends(drafts.preflight)
     recipes = sends(drafts.recipes)
     prepare = sends(drafts.prepare)
     validate_grader = sends(drafts.validate_grader)
