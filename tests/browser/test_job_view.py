@@ -9,8 +9,8 @@ from playwright.async_api import expect
 
 from rlhf_service.events import JobStopped
 from rlhf_service.job import StopReason
-from tests.api.world import Driver
 from tests.api.test_artefacts import save_checkpoint
+from tests.api.world import Driver
 from tests.browser.stories import (
     ADVICE,
     ALARM,
