@@ -37,7 +37,13 @@ BearerToken = Annotated[str, Depends(bearer_token)]
 
 async def signed_in(request: Request, token: BearerToken, parts: ServicesDep) -> Caller:
     """The caller, who may look and, for what is no mere look, write. Raises Forbidden."""
-    caller = await parts.sign_in.check(token)
+    caller = let_in(request, parts, await parts.sign_in.check(token))
+    needed = Scope.READ if request.method in LOOKS else Scope.WRITE
+    return allowed(caller, needed)
+
+
+def let_in(request: Request, parts: Services, caller: Caller) -> Caller:
+    """Count the request as the caller's and note whose it is. Raises RateLimited."""
     trail = trail_of(request.scope)
     if (taken := parts.rates.take(caller.id)) is not None:
         trail.headers |= taken.headers
@@ -47,8 +53,7 @@ async def signed_in(request: Request, token: BearerToken, parts: ServicesDep) ->
                 taken.headers,
             )
     trail.caller = caller
-    needed = Scope.READ if request.method in LOOKS else Scope.WRITE
-    return allowed(caller, needed)
+    return caller
 
 
 async def administering(caller: Annotated[Caller, Depends(signed_in)]) -> Caller:

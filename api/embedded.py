@@ -160,8 +160,7 @@ def serve(arguments: argparse.Namespace) -> int:
     roots = (Path.cwd(), *arguments.data_root)
     with Embedded(arguments.folder, arguments.port, roots) as service:
         print(f"API and page      {service.url}")
-        print(f"Ray dashboard     {service.cluster.dashboard_url}")
-        print(f"  its token       {service.cluster.token_file}")
+        print(f"Ray dashboard     {service.url}/ray/")
         print(f"state folder      {service.folder}")
         if service.new_key:
             print(f"API key           {service.new_key}   (shown once)")

@@ -34,6 +34,7 @@ TITLES = {
     422: "Invalid request",
     429: "Too many requests",
     500: "Internal error",
+    502: "Bad gateway",
     503: "Not available now",
 }
 RETRY_MAY_HELP = {408, 429, 500, 502, 503, 504}

@@ -24,6 +24,7 @@ from api.routes import (
     artefacts,
     audit,
     chat,
+    dashboard,
     events,
     files,
     fine_tuning,
@@ -102,6 +103,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         quotas,
         audit,
         internal,
+        dashboard,
         health,
     ):
         app.include_router(routes.router)

@@ -14,6 +14,7 @@ from api.service.artefacts import Artefacts
 from api.service.audit import Audit
 from api.service.checkpoints import Checkpoints
 from api.service.cluster import Cluster
+from api.service.dashboard import Dashboard
 from api.service.deletion import Deletion
 from api.service.descent import Descent
 from api.service.drafts import Drafts
@@ -38,6 +39,7 @@ from api.service.reports import Reports
 from api.service.retention import Retention
 from api.service.scrape import Scrape
 from api.service.secret import server_secret
+from api.service.sessions import Sessions
 from api.service.sign_in import SignIn
 from api.service.signals import Signals
 from api.service.stream import Streams
@@ -76,6 +78,8 @@ class Services:
     generation: Generation
     keys: Keys
     sign_in: SignIn
+    sessions: Sessions
+    dashboard: Dashboard
     quotas: Quotas
     audit: Audit
     rates: Rates
@@ -136,6 +140,8 @@ class Services:
             generation=Generation(models, settings),
             keys=keys,
             sign_in=SignIn(keys, oidc_of(settings)),
+            sessions=Sessions(keys, secret),
+            dashboard=Dashboard(settings),
             quotas=Quotas(database),
             audit=Audit(database, settings),
             rates=Rates(settings.rate_limit),
@@ -172,6 +178,7 @@ class Services:
     async def close(self) -> None:
         await self.generation.close()
         await self.sign_in.close()
+        await self.dashboard.close()
         self.graders.close()
         self.preflights.close()
         self.cluster.close()

@@ -25,6 +25,7 @@ from rlhf_service.records import Prompt, Rollout, ScoreOutcome
 from rlhf_service.spec.learner import Precision
 from rlhf_service.spec.ppo import SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
+from rlhf_service.tracing.build import tracer_of_process
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class GenerateRequest:
     prompts: tuple[Prompt, ...]
     sampling: SamplingSpec
     seed: int
+    traceparent: str = ""
+    """The span that asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class ScoreRequest:
     reward: RewardSpec
     folders: Mapping[str, Path]
     rollouts: tuple[Rollout, ...]
+    traceparent: str = ""
+    """The span that asks."""
 
 
 class RolloutActor:
@@ -66,6 +71,7 @@ class RolloutActor:
         self._channel = ObjectStoreChannel(store)
         self._engine: Any = None
         self._built: tuple[Path, Precision] | None = None
+        self._tracer = tracer_of_process("rlhf-rollout")
         self._threads, self._warming = threads, prepare_process(threads)
 
     def __repr__(self) -> str:
@@ -78,6 +84,11 @@ class RolloutActor:
         return func(self, *args, **kwargs)
 
     def generate(self, request: GenerateRequest) -> list[Rollout] | Refused:
+        rows = len(request.prompts)
+        with self._tracer.span("actor generate", request.traceparent, actor=self._label, rows=rows):
+            return self._generate(request)
+
+    def _generate(self, request: GenerateRequest) -> list[Rollout] | Refused:
         try:
             engine = self._engine_for(request)
             if engine.version != request.version:
@@ -110,6 +121,7 @@ class RewardActor:
     def __init__(self, label: str, device: str, threads: int) -> None:
         self._label, self._device = label, device
         self._rewards: dict[str, RewardFunction] = {}
+        self._tracer = tracer_of_process("rlhf-reward")
         self._threads, self._warming = threads, prepare_process(threads)
 
     def __repr__(self) -> str:
@@ -122,6 +134,11 @@ class RewardActor:
         return func(self, *args, **kwargs)
 
     def score(self, request: ScoreRequest) -> list[ScoreOutcome] | Refused:
+        rows = len(request.rollouts)
+        with self._tracer.span("actor score", request.traceparent, actor=self._label, rows=rows):
+            return self._score(request)
+
+    def _score(self, request: ScoreRequest) -> list[ScoreOutcome] | Refused:
         try:
             return list(self._reward_for(request).score(request.rollouts))
         except RlhfError as fault:

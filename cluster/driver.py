@@ -30,6 +30,7 @@ from rlhf_service.events import JobStopped, Log, RoleStopped
 from rlhf_service.job import StopReason
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
+from rlhf_service.tracing.build import PARENT_VARIABLE, tracer_of_process
 
 log = logging.getLogger("rlhf.driver")
 
@@ -57,9 +58,14 @@ def main() -> int:
     spec = JobSpec.model_validate_json(folder.spec.read_text(encoding="utf-8"))
     signal.signal(signal.SIGTERM, stopper(folder))
     sink = JsonlSink(folder, args.job.name, args.attempt, producer(args.attempt))
+    tracer = tracer_of_process("rlhf-driver")
     with forwarding(folder, args.attempt):
-        stopped = drive(spec, folder, args.attempt, sink)
+        parent = os.environ.get(PARENT_VARIABLE)
+        with tracer.span("attempt", parent, job=folder.root.name, attempt=args.attempt) as span:
+            stopped = drive(spec, folder, args.attempt, sink, span.traceparent)
+            span.note(reason=stopped.reason)
         sink.emit(stopped)
+    tracer.close()
     log.info("attempt %d ended: %s %s", args.attempt, stopped.reason, stopped.message)
     return 0 if stopped.reason is StopReason.COMPLETED else 1
 
@@ -117,13 +123,17 @@ def forwarding(folder: JobFolder, attempt: int) -> Iterator[None]:
         forwarder.close()
 
 
-def drive(spec: JobSpec, folder: JobFolder, attempt: int, sink: JsonlSink) -> JobStopped:
+def drive(
+    spec: JobSpec, folder: JobFolder, attempt: int, sink: JsonlSink, traceparent: str
+) -> JobStopped:
     """Run the attempt. Never raises: what happened is in what it returns."""
     job = folder.root.name
     try:
         ray.init(address="auto", namespace=namespace_of(job), log_to_driver=True)
         with PoolHost(spec, job):
-            assignment = LearnerAssignment(spec=spec, folder=folder.root, attempt=attempt)
+            assignment = LearnerAssignment(
+                spec=spec, folder=folder.root, attempt=attempt, traceparent=traceparent
+            )
             return watch(assignment, folder, sink)
     except Exception as fault:
         log.exception("the driver failed")

@@ -32,6 +32,7 @@ def driver_environment(request: LaunchRequest) -> dict[str, str]:
     """Variables of the driver. Anyone who may see the cluster may read them: no secrets."""
     return {
         **DRIVER_ENVIRONMENT,
+        **request.environment,
         "RLHF_EVENTS_URL": request.events_url,
         "RLHF_EVENTS_TOKEN_FILE": str(token_file(request)),
     }

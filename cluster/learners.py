@@ -17,6 +17,8 @@ from rlhf_service.events import Recovered
 from rlhf_service.job import StopReason
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
+from rlhf_service.tracing.base import Tracer
+from rlhf_service.tracing.build import tracer_of_process
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ class LearnerAssignment:
     spec: JobSpec
     folder: Path
     attempt: int
+    traceparent: str = ""
+    """The driver's span."""
 
 
 def run_learners(assignment: LearnerAssignment) -> None:
@@ -68,8 +72,11 @@ def learner_loop(config: dict[str, Any]) -> None:
     if Outcome.read(folder, attempt) is not None:
         return  # a rank failed for good and the group was restarted before the driver saw it
     place = Place(assignment.spec.checkpoint.every)
+    tracer = tracer_of_process("rlhf-learner")
     try:
-        outcome = _run(assignment, place)
+        with tracer.span("learner", assignment.traceparent, attempt=attempt) as span:
+            outcome = _run(assignment, place, tracer)
+            span.note(outcome=outcome.reason, place=str(place))
     except (UserError, TrainingError) as fault:
         outcome = Outcome(fault.reason, str(fault))
     except Exception as fault:
@@ -79,6 +86,8 @@ def learner_loop(config: dict[str, Any]) -> None:
         reason = fault.reason if isinstance(fault, RoleStalled) else StopReason.INTERNAL_ERROR
         last = traceback.format_exc(limit=-1).strip().splitlines()[-1]
         outcome = Outcome(reason, f"failed {count} times in a row at {place}: {last}")
+    finally:
+        tracer.close()
     outcome.write(folder, attempt)
 
 
@@ -101,7 +110,7 @@ class Place:
             ray.train.report({"stage": stage, "step": step})
 
 
-def _run(assignment: LearnerAssignment, place: Place) -> Outcome:
+def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     spec, folder = assignment.spec, JobFolder(assignment.folder)
     if not spec.resources.on_gpu:
@@ -138,7 +147,7 @@ def _run(assignment: LearnerAssignment, place: Place) -> Outcome:
         group=group,
         device=device,
         engines=DeepSpeedEngines(spec.learner, device),
-        pools=RayPools(job=job, spec=spec, emit=sink.emit),
+        pools=RayPools(job=job, spec=spec, emit=sink.emit, tracer=tracer),
         checkpoints=CheckpointFolder(folder.checkpoints, spec.checkpoint.keep, group),
         sink=sink,
         reported=group.broadcast(reported_steps(folder) if group.rank == 0 else {}),

@@ -26,6 +26,7 @@ from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.learner import Precision
 from rlhf_service.spec.ppo import SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
+from rlhf_service.tracing.base import NoTracer, Tracer
 
 POLL_SECONDS = 0.05
 PROBE_SECONDS = 2.0
@@ -166,26 +167,33 @@ class PoolEngine:
     """The RolloutEngine port over a pool."""
 
     def __init__(
-        self, pool: ActorPool, channel: ObjectStoreChannel, model: Path, precision: Precision
+        self,
+        pool: ActorPool,
+        channel: ObjectStoreChannel,
+        model: Path,
+        precision: Precision,
+        tracer: Tracer,
     ) -> None:
-        self._pool, self._channel = pool, channel
+        self._pool, self._channel, self._tracer = pool, channel, tracer
         self._model, self._precision = model, precision
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: SamplingSpec, *, version: int, seed: int
     ) -> list[Rollout]:
-        requests = [
-            GenerateRequest(
-                model=self._model,
-                precision=self._precision,
-                version=version,
-                prompts=tuple(part),
-                sampling=sampling,
-                seed=seed,
-            )
-            for part in split(prompts, self._pool.size)
-        ]
-        answers = self._pool.ask("generate", requests, self._on_refusal)
+        with self._tracer.span("generate", version=version, prompts=len(prompts)) as span:
+            requests = [
+                GenerateRequest(
+                    model=self._model,
+                    precision=self._precision,
+                    version=version,
+                    prompts=tuple(part),
+                    sampling=sampling,
+                    seed=seed,
+                    traceparent=span.traceparent,
+                )
+                for part in split(prompts, self._pool.size)
+            ]
+            answers = self._pool.ask("generate", requests, self._on_refusal)
         return [rollout for answer in answers for rollout in answer]
 
     def _on_refusal(self, refused: Refused) -> None:
@@ -197,19 +205,28 @@ class PoolEngine:
 class PoolReward:
     """The RewardFunction port over a pool."""
 
-    def __init__(self, pool: ActorPool, reward: RewardSpec, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self, pool: ActorPool, reward: RewardSpec, folders: Mapping[str, Path], tracer: Tracer
+    ) -> None:
         self._pool, self._reward, self._folders = pool, reward, dict(folders)
+        self._tracer = tracer
 
     def score(self, rollouts: Sequence[Rollout]) -> list[ScoreOutcome]:
         parts = split(rollouts, self._pool.size)
-        requests = [
-            ScoreRequest(reward=self._reward, folders=self._folders, rollouts=tuple(part))
-            for part in parts
-        ]
-        try:
-            answers = self._pool.ask("score", requests, _raise)
-        except RoleStalled as fault:
-            return [ScoreFailure(kind="timeout", message=str(fault)) for _ in rollouts]
+        with self._tracer.span("score", rollouts=len(rollouts)) as span:
+            requests = [
+                ScoreRequest(
+                    reward=self._reward,
+                    folders=self._folders,
+                    rollouts=tuple(part),
+                    traceparent=span.traceparent,
+                )
+                for part in parts
+            ]
+            try:
+                answers = self._pool.ask("score", requests, _raise)
+            except RoleStalled as fault:
+                return [ScoreFailure(kind="timeout", message=str(fault)) for _ in rollouts]
         return [outcome for answer in answers for outcome in answer]
 
 
@@ -232,15 +249,16 @@ class RayPools:
     job: str
     spec: JobSpec
     emit: Callable[[Event], None]
+    tracer: Tracer = field(default_factory=NoTracer)
 
     def rollouts(self, model: Path, weights: WeightChannel) -> PoolEngine:
         assert isinstance(weights, ObjectStoreChannel)  # the one that weights() gave
         pool = self._pool("rollout", self.spec.resources.rollout.num_actors)
-        return PoolEngine(pool, weights, model, self.spec.learner.precision)
+        return PoolEngine(pool, weights, model, self.spec.learner.precision, self.tracer)
 
     def rewards(self, reward: RewardSpec, folders: Mapping[str, Path]) -> PoolReward:
         pool = self._pool("reward", self.spec.resources.reward.num_actors)
-        return PoolReward(pool, reward, folders)
+        return PoolReward(pool, reward, folders, self.tracer)
 
     def weights(self) -> ObjectStoreChannel:
         return ObjectStoreChannel(find_actor(store_name(self.job)))

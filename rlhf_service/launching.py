@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -29,6 +30,8 @@ class LaunchRequest:
     """Where the driver posts its events."""
     events_token: str
     """Bearer token good for this job and attempt only."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """More variables of the driver and all that it starts. Not secret."""
 
     @property
     def submission_id(self) -> str:

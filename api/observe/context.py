@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""The request's span, for what happens because of it elsewhere."""
 job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
 
 

@@ -49,6 +49,7 @@ class Observed:
         self.metrics.requests_open.inc()
         try:
             with self.tracer.span(method, parent=headers.get("traceparent")) as span:
+                context.traceparent.set(span.traceparent or None)
                 await self.app(scope, receive, send_watched)
                 route = route_of(scope)
                 span.rename(f"{method} {route}")

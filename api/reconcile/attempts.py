@@ -13,6 +13,7 @@ from api.store.types import now
 from rlhf_service.launching import LaunchRequest, submission_id
 from rlhf_service.spec import JobSpec
 from rlhf_service.storage import JobFolder, write_atomically
+from rlhf_service.tracing.build import ENDPOINT_VARIABLE, PARENT_VARIABLE
 
 
 async def open_attempt(session: AsyncSession, job: JobRow, secret: bytes) -> AttemptRow:
@@ -40,7 +41,15 @@ def launch_request(job: JobRow, settings: Settings, secret: bytes) -> LaunchRequ
         storage=str(settings.folder(job.id).root),
         events_url=settings.events_url(job.id),
         events_token=attempt_token(secret, job.id, job.attempt),
+        environment=driver_environment(job, settings),
     )
+
+
+def driver_environment(job: JobRow, settings: Settings) -> dict[str, str]:
+    """What the job's processes need to know of the operator's choices."""
+    if not settings.otlp_endpoint:
+        return {}
+    return {ENDPOINT_VARIABLE: settings.otlp_endpoint, PARENT_VARIABLE: job.traceparent or ""}
 
 
 async def prepare_folder(job: JobRow, folder: JobFolder) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.observe import context
 from api.schemas import JobView, LogsView, Page
 from api.service.admission import check_submission, demand
 from api.service.caller import Caller
@@ -217,6 +218,7 @@ class Jobs:
             version=1,
             attempt=0,
             deaths=0,
+            traceparent=context.traceparent.get(),
             first_seq=1,
             last_seq=0,
             control_seq=0,

@@ -12,7 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.schemas.keys import KeyRequest, KeyView, NewKeyView, RotateRequest
 from api.service.caller import OPERATOR, Caller, Scope, including
-from api.service.faults import BadParameter, Conflict, Forbidden, NotFound, WrongCredentials
+from api.service.faults import (
+    BadParameter,
+    Conflict,
+    Forbidden,
+    NotFound,
+    NotSignedIn,
+    WrongCredentials,
+)
 from api.service.secret import digest
 from api.service.views import key_view
 from api.settings import Settings
@@ -89,9 +96,15 @@ class Keys:
         if row is None or not is_active(row):
             raise WrongCredentials("this API key is not valid, has expired or was revoked")
         await self._note_use(row)
-        return Caller(
-            id=row.id, name=row.name, tenant=row.tenant, scopes=including(row.scopes.split())
-        )
+        return caller_of(row)
+
+    async def by_id(self, key_id: str) -> Caller:
+        """Whose key this is, for a session that it began. Raises NotSignedIn."""
+        async with self.database.read() as session:
+            row = await session.get(KeyRow, key_id)
+        if row is None or not is_active(row):
+            raise NotSignedIn("the key that began this session has ended; sign in again")
+        return caller_of(row)
 
     async def ensure_first(self, settings: Settings) -> str | None:
         """Make the first key when there is none; returns its secret, else None."""
@@ -137,6 +150,10 @@ class Keys:
             await session.execute(
                 update(KeyRow).where(KeyRow.id == row.id).values(last_used_at=moment)
             )
+
+
+def caller_of(row: KeyRow) -> Caller:
+    return Caller(id=row.id, name=row.name, tenant=row.tenant, scopes=including(row.scopes.split()))
 
 
 def is_active(row: KeyRow) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.store.tables import JobRow
 from api.store.types import now
-from rlhf_service.job import JobStatus
+from rlhf_service.job import HOLDING, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +28,8 @@ async def figures(session: AsyncSession) -> Figures:
     counted = await session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
     by_status = {status: count for status, count in counted}
     oldest = select(func.min(JobRow.queued_at)).where(JobRow.status == JobStatus.QUEUED)
-    held = select(func.count()).where(JobRow.lease_expires_at > now())
+    # Only jobs that hold resources are leased; their status finds them.
+    held = select(func.count()).where(
+        JobRow.status.in_(sorted(HOLDING)), JobRow.lease_expires_at > now()
+    )
     return Figures(by_status, await session.scalar(oldest), await session.scalar(held) or 0)

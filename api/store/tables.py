@@ -27,15 +27,21 @@ class JobRow(Base):
     """One job. `version` counts status moves; a write against an older version fails."""
 
     __tablename__ = "jobs"
+    __table_args__ = (
+        # For pages, newest first, of a tenant and of a status.
+        Index("ix_jobs_tenant_number", "tenant", "number"),
+        Index("ix_jobs_status_number", "status", "number"),
+    )
+
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(Words(40), unique=True)
-    tenant: Mapped[str] = mapped_column(Words(40), index=True)
+    tenant: Mapped[str] = mapped_column(Words(40))
     """Whose it is. Nobody else sees it."""
     name: Mapped[str] = mapped_column(Words(64))
     spec: Mapped[dict[str, Any]]
     cpus: Mapped[float]
     gpus: Mapped[float]
-    status: Mapped[str] = mapped_column(Words(20), index=True)
+    status: Mapped[str] = mapped_column(Words(20))
     reason: Mapped[str | None] = mapped_column(Words(40))
     message: Mapped[str] = mapped_column(Words, default="")
     version: Mapped[int] = mapped_column(default=1)
@@ -58,7 +64,7 @@ class JobRow(Base):
     created_at: Mapped[datetime]
     queued_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
     updated_at: Mapped[datetime]
     parent_id: Mapped[str | None] = mapped_column(Words(40), index=True)
     """The job that this one goes on from, or was cloned from; it may be deleted by now."""
@@ -66,6 +72,8 @@ class JobRow(Base):
     """`retry` or `clone`."""
     stop_requested_at: Mapped[datetime | None]
     """When cancel or pause was asked for."""
+    traceparent: Mapped[str | None] = mapped_column(Words(64))
+    """The span of the request that submitted it."""
     model_deleted_at: Mapped[datetime | None]
     """When its model was deleted."""
     lease_token: Mapped[str | None] = mapped_column(Words(40))

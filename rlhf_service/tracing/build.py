@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rlhf_service.errors import RlhfError
 from rlhf_service.tracing.base import NoTracer, Tracer
 
@@ -9,6 +11,11 @@ ENDPOINT_VARIABLE = "RLHF_OTLP_ENDPOINT"
 """Names the collector to a job's processes."""
 PARENT_VARIABLE = "TRACEPARENT"
 """Names the span that a driver's own are below."""
+
+
+def tracer_of_process(service: str) -> Tracer:
+    """What the environment of a job's process asks for."""
+    return build_tracer(os.environ.get(ENDPOINT_VARIABLE, ""), service)
 
 
 def build_tracer(endpoint: str, service: str) -> Tracer:

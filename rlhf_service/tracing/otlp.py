@@ -17,7 +17,8 @@ from rlhf_service.tracing.base import Span, Value
 
 CARRIER = TraceContextTextMapPropagator()
 SEND_SECONDS = 5
-DELAY_MILLISECONDS = 1000
+DELAY_MILLISECONDS = 200
+"""Actors are killed at a job's end; what is not sent then is lost."""
 
 
 class OtlpSpan:

@@ -23,7 +23,7 @@ OPEN = {"/livez", "/readyz"}
 """Answer everyone."""
 DRIVERS = "/v1/internal/"
 """Takes the tokens of attempts only."""
-ADMIN = ("/v1/keys", "/v1/quotas", "/v1/audit")
+ADMIN = ("/v1/keys", "/v1/quotas", "/v1/audit", "/metrics")
 SHARED = ("/v1/recipes/",)
 """What no tenant owns: an id there is everybody's."""
 BODIES: dict[tuple[str, str], JSON] = {
@@ -83,7 +83,7 @@ async def test_without_a_key_nothing_answers_but_what_is_open(world: World) -> N
             for method, path in routes(schema):
                 answer = await client.request(method, path, json={"events": []})
                 if path in OPEN:
-                    assert answer.status_code == 200, path
+                    assert answer.status_code in (200, 503), path  # a busy machine is not ready
                     continue
                 walked += 1
                 assert answer.status_code == 401, (method, path, answer.text)
