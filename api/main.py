@@ -34,12 +34,14 @@ from api.routes import (
     jobs,
     keys,
     models,
+    plans,
     preflights,
     quotas,
     recipes,
     reports,
     specs,
     uploads,
+    webhooks,
 )
 from api.service.rates import RATE_HEADERS
 from api.service.secret import write_private
@@ -87,6 +89,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
     document.install(app)
     for routes in (
         jobs,
+        plans,
         specs,
         preflights,
         recipes,
@@ -102,6 +105,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         keys,
         quotas,
         audit,
+        webhooks,
         internal,
         dashboard,
         health,

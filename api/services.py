@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from api.observe.lag import LoopLag
 from api.observe.metrics import Instruments
+from api.reconcile.delivery import Deliverer
 from api.reconcile.garbage import Garbage
 from api.reconcile.loop import Reconciler
 from api.service.artefacts import Artefacts
@@ -30,6 +31,7 @@ from api.service.keys import Keys
 from api.service.lineage import Lineage
 from api.service.models import Models
 from api.service.oidc import oidc_of
+from api.service.plans import Plans
 from api.service.preflights import Preflights
 from api.service.quotas import Quotas
 from api.service.rates import Rates
@@ -45,6 +47,7 @@ from api.service.signals import Signals
 from api.service.stream import Streams
 from api.service.territory import Territory
 from api.service.uploads import Uploads
+from api.service.webhooks import Webhooks
 from api.settings import Settings
 from api.store.database import Database
 from api.store.listener import Listener
@@ -61,6 +64,7 @@ class Services:
     database: Database
     cluster: Cluster
     jobs: Jobs
+    plans: Plans
     descent: Descent
     deletion: Deletion
     events: Events
@@ -89,6 +93,8 @@ class Services:
     drafts: Drafts
     preflights: Preflights
     recipes: Recipes
+    webhooks: Webhooks
+    deliverer: Deliverer
     reconciler: Reconciler
     listener: Listener
     lag: LoopLag
@@ -123,6 +129,7 @@ class Services:
             database=database,
             cluster=cluster,
             jobs=jobs,
+            plans=Plans(database, territory, settings),
             descent=Descent(database, jobs, settings),
             deletion=Deletion(database, settings),
             events=Events(database, signals, metrics),
@@ -149,6 +156,8 @@ class Services:
             drafts=Drafts(cluster, territory, settings),
             preflights=Preflights(territory, settings.roots),
             recipes=Recipes(settings),
+            webhooks=Webhooks(database, signals, secret),
+            deliverer=Deliverer(database, signals, settings, secret),
             reconciler=reconciler,
             listener=listener,
             lag=lag,
@@ -170,7 +179,7 @@ class Services:
         if not self.database.is_sqlite:
             loops.append(self.listener.run())
         if self.settings.reconcile:
-            loops.append(self.reconciler.run())
+            loops += [self.reconciler.run(), self.deliverer.run()]
             if self.settings.event_days:
                 loops.append(self.retention.run())
         return loops

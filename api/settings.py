@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from rlhf_service.planning.catalogue import GPUS
+from rlhf_service.planning.device import FILE
 from rlhf_service.storage import JobFolder
 
 
@@ -119,6 +121,13 @@ class Settings(BaseSettings):
     generation_idle: float = Field(default=300.0, gt=0)
     """Seconds without a request after which a model is unloaded."""
 
+    device_profile: Path | None = None
+    """What `rlhf calibrate` measured of the machines that jobs run on; `device-profile.json` in the
+    storage's `control` folder when unset."""
+
+    gpu: str = ""
+    """GPU of the planner's catalogue that the cluster has, for plans of jobs on GPUs."""
+
     reconcile: bool = True
     """Run the background loops in this process."""
 
@@ -147,7 +156,8 @@ class Settings(BaseSettings):
     """Seconds a driver may live on after writing the completion record."""
 
     leftover_grace: float = Field(default=30.0, ge=0)
-    """Seconds to wait for a dead attempt's actors to go before the next attempt starts."""
+    """Seconds a dead attempt's actors have to go by themselves; then they are removed. After thrice
+    that long the next attempt starts in spite of them."""
 
     shutdown_grace: float = Field(default=10.0, gt=0)
     """Seconds that open requests have to finish when the server stops."""
@@ -165,6 +175,18 @@ class Settings(BaseSettings):
     otlp_endpoint: str = ""
     """Base URL of an OpenTelemetry collector's OTLP/HTTP receiver, as in `http://collector:4318`;
     nothing is traced when empty. Jobs' processes send their spans there too."""
+
+    webhook_timeout: float = Field(default=10.0, gt=0)
+    """Seconds a webhook's receiver has to answer."""
+
+    webhook_attempts: int = Field(default=12, ge=1)
+    """Sendings of one message before it is given up; with the pauses, about three hours."""
+
+    webhook_pause: float = Field(default=5.0, gt=0)
+    """Seconds after the first failed sending; doubles up to an hour."""
+
+    webhook_retention_days: float = Field(default=30.0, gt=0)
+    """How long deliveries that are over are kept."""
 
     sse_poll: float = Field(default=1.0, gt=0)
     """Seconds between looks for events that another replica stored and nobody told of."""
@@ -206,6 +228,13 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("gpu", mode="after")
+    @classmethod
+    def gpu_is_known(cls, value: str) -> str:
+        if value and value not in GPUS:
+            raise ValueError(f"no GPU {value!r} in the catalogue; there are {', '.join(GPUS)}")
+        return value
+
     @field_validator("storage", mode="after")
     @classmethod
     def storage_is_absolute(cls, value: Path) -> Path:
@@ -245,6 +274,11 @@ class Settings(BaseSettings):
     def control(self) -> Path:
         """The control plane's own folder; jobs may not read it."""
         return self.storage / "control"
+
+    @property
+    def profile(self) -> Path:
+        """The planner's device profile."""
+        return self.device_profile or self.control / FILE
 
     @property
     def roots(self) -> tuple[Path, ...]:

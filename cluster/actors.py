@@ -14,12 +14,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 
+from cluster.peaks import measured
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, WeightsCorrupt, WeightsUnavailable
+from rlhf_service.events import MemoryMeasured
 from rlhf_service.ports import RewardFunction
 from rlhf_service.records import Prompt, Rollout, ScoreOutcome
 from rlhf_service.spec.learner import Precision
@@ -61,6 +63,11 @@ class ScoreRequest:
     rollouts: tuple[Rollout, ...]
     traceparent: str = ""
     """The span that asks."""
+
+
+def peak_of(actor: object, role: Literal["rollout", "reward"], number: int) -> MemoryMeasured:
+    """For an actor's `apply`: the most memory that its process has held."""
+    return measured(role, number)
 
 
 class RolloutActor:

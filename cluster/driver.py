@@ -24,6 +24,7 @@ import ray
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
 from cluster.outcome import Outcome
+from cluster.peaks import measured
 from cluster.replay import reported_steps
 from cluster.sinks import Forwarder, JsonlSink
 from rlhf_service.events import JobStopped, Log, RoleStopped
@@ -56,7 +57,7 @@ def main() -> int:
     )
     go_on(folder, args.attempt)
     spec = JobSpec.model_validate_json(folder.spec.read_text(encoding="utf-8"))
-    signal.signal(signal.SIGTERM, stopper(folder))
+    signal.signal(signal.SIGTERM, stopper(folder, args.attempt))
     sink = JsonlSink(folder, args.job.name, args.attempt, producer(args.attempt))
     tracer = tracer_of_process("rlhf-driver")
     with forwarding(folder, args.attempt):
@@ -96,11 +97,15 @@ def producer(attempt: int) -> str:
     return f"a{attempt}-driver"
 
 
-def stopper(folder: JobFolder):  # type: ignore[no-untyped-def]
-    """SIGTERM asks the learners to checkpoint and stop; it does not kill."""
+def stopper(folder: JobFolder, attempt: int):  # type: ignore[no-untyped-def]
+    """SIGTERM asks the learners to checkpoint and stop; it does not kill.
+
+    The flag is the folder's: a driver that was left behind must not stop its successor.
+    """
 
     def on_sigterm(signum: int, frame: FrameType | None) -> None:
-        folder.stop_flag.touch()
+        if not folder.token(attempt + 1).exists():
+            folder.stop_flag.touch()
 
     return on_sigterm
 
@@ -130,11 +135,14 @@ def drive(
     job = folder.root.name
     try:
         ray.init(address="auto", namespace=namespace_of(job), log_to_driver=True)
-        with PoolHost(spec, job):
+        with PoolHost(spec, job) as host:
             assignment = LearnerAssignment(
                 spec=spec, folder=folder.root, attempt=attempt, traceparent=traceparent
             )
-            return watch(assignment, folder, sink)
+            stopped = watch(assignment, folder, sink)
+            for found in (*host.peaks(), measured("driver")):
+                sink.emit(found)
+            return stopped
     except Exception as fault:
         log.exception("the driver failed")
         return JobStopped(reason=StopReason.INTERNAL_ERROR, message=repr(fault), retryable=True)

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from rlhf_service.launching import LaunchRequest
-from rlhf_service.storage import write_private
+from rlhf_service.storage import JobFolder, write_private
 
 DRIVER_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -40,7 +40,7 @@ def driver_environment(request: LaunchRequest) -> dict[str, str]:
 
 def token_file(request: LaunchRequest) -> Path:
     """Where the driver finds the token for its events."""
-    return Path(request.storage) / f"attempt-{request.attempt}.token"
+    return JobFolder(Path(request.storage)).token(request.attempt)
 
 
 def leave_token(request: LaunchRequest) -> None:

@@ -10,10 +10,13 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.placement import has_slots, pool_bundle, pools_bundles
 from rlhf_service.errors import LauncherError
+from rlhf_service.events import MemoryMeasured
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.resources import PoolResources
 
 PLACEMENT_SECONDS = 120
+PEAK_SECONDS = 5
+"""For the actors' last word; one that is busy or gone keeps nobody waiting."""
 
 
 def namespace_of(job: str) -> str:
@@ -41,6 +44,7 @@ class PoolHost:
         self._spec, self._job = spec, job
         self._group: PlacementGroup | None = None
         self._actors: list[ray.actor.ActorHandle] = []
+        self._pool_actors: dict[str, list[ray.actor.ActorHandle]] = {}
 
     def __enter__(self) -> PoolHost:
         if self._spec.needs_pools:
@@ -53,6 +57,26 @@ class PoolHost:
                 )
             self._start_all()
         return self
+
+    def peaks(self) -> list[MemoryMeasured]:
+        """What each pool actor's process has held at most; of those that answer at once."""
+        from cluster.actors import peak_of
+
+        asked = [
+            self._pool_actors[role][number].apply.remote(peak_of, role, number)
+            for role in self._pool_actors
+            for number in range(len(self._pool_actors[role]))
+        ]
+        answered, _ = (
+            ray.wait(asked, num_returns=len(asked), timeout=PEAK_SECONDS) if asked else ([], [])
+        )
+        found = []
+        for answer in answered:
+            try:
+                found.append(ray.get(answer))
+            except ray.exceptions.RayError:
+                continue  # it died; nothing can be said of it
+        return found
 
     def __exit__(self, *_: object) -> None:
         for actor in self._actors:
@@ -97,3 +121,4 @@ class PoolHost:
             device = "cuda" if cuda else "cpu"
             actor = ray.remote(cls).options(**options).remote(name, *arguments, device, threads)
             self._actors.append(actor)
+            self._pool_actors.setdefault(role, []).append(actor)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,13 +17,25 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from cluster.entry import driver_command, driver_environment, leave_token
 from rlhf_service.errors import LauncherError, LauncherUnreachable
-from rlhf_service.launching import Capacity, LaunchRequest, LaunchState
+from rlhf_service.launching import (
+    Capacity,
+    Inventory,
+    LaunchRequest,
+    LaunchState,
+    Submission,
+)
 
 Answer = TypeVar("Answer")
 
 TIMEOUT = 8.0
 LIMIT = 10_000
 """Most rows the state API gives; a fuller answer is 'unknown', never 'clean'."""
+
+BROOM_SECONDS = 30
+"""Leftovers of one job are swept at most this often."""
+
+NAMED = re.compile(r"rlhf/(?P<job>[^/]+)/.+")
+"""What a job's actors and placement groups are called."""
 
 LIVE_ACTORS = frozenset({"ALIVE", "PENDING_CREATION", "DEPENDENCIES_UNREADY", "RESTARTING"})
 LIVE_GROUPS = frozenset({"CREATED", "PENDING", "PREPARED", "RESCHEDULING"})
@@ -54,18 +68,25 @@ class RayJobLauncher:
             "job_name": request.job_name,
             "rlhf_job": request.job_id,
             "attempt": str(request.attempt),
+            "rlhf_owner": request.owner,
         }
+        self._send(request.submission_id, command, environment, metadata)
+
+    def _send(
+        self, submission: str, command: str, environment: dict[str, str], metadata: dict[str, str]
+    ) -> None:
+        """A Ray job of this name, unless there is one already."""
 
         def send(client: JobSubmissionClient) -> None:
             try:
                 client.submit_job(
                     entrypoint=command,
-                    submission_id=request.submission_id,
+                    submission_id=submission,
                     runtime_env={"env_vars": environment},
                     metadata=metadata,
                 )
             except RuntimeError as fault:
-                if f"{request.submission_id} already exists" not in str(fault):
+                if f"{submission} already exists" not in str(fault):
                     raise
 
         self._call(send)
@@ -79,6 +100,41 @@ class RayJobLauncher:
         return STATES[JobStatus(found["status"])] if found else LaunchState.UNKNOWN
 
     def leftovers(self, job_id: str) -> list[str]:
+        actors, groups = self._parts_of(job_id)
+        return sorted([*map(actor_name, actors), *map(group_name, groups)])
+
+    def remove(self, job_id: str) -> None:
+        actors, groups = self._parts_of(job_id)
+        if not actors and not groups:
+            return
+        # Ray has no call for it: a driver of its own removes exactly these.
+        found = [f"--actor={a['actor_id']}" for a in actors]
+        found += [f"--group={g['placement_group_id']}" for g in groups]
+        command = shlex.join([self._python, "-m", "cluster.broom", "--job", job_id, *found])
+        name = f"{job_id}-broom-{int(time.time()) // BROOM_SECONDS}"
+        self._send(name, command, {}, {"rlhf_broom": job_id})
+
+    def inventory(self) -> Inventory:
+        submissions = [
+            Submission(
+                job_id=meta["rlhf_job"],
+                attempt=int(meta["attempt"]),
+                owner=meta.get("rlhf_owner", ""),
+            )
+            for job in self._get("/api/jobs/")
+            if STATES[JobStatus(job["status"])] is not LaunchState.ENDED
+            and (meta := job.get("metadata") or {}).keys() >= {"rlhf_job", "attempt"}
+        ]
+        parts: dict[str, list[str]] = {}
+        alive = self._rows("actors", state="ALIVE")
+        groups = [g for g in self._rows("placement_groups") if g["state"] in LIVE_GROUPS]
+        for name in [*(row["name"] for row in alive), *(row["name"] for row in groups)]:
+            if named := NAMED.fullmatch(name or ""):
+                parts.setdefault(named["job"], []).append(named[0])
+        return Inventory(submissions, parts)
+
+    def _parts_of(self, job_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Live actors and placement groups of a job: by their Ray job, or by name."""
         attempts = re.compile(re.escape(job_id) + r"-a\d+")
         ray_jobs = {
             job["job_id"]
@@ -87,19 +143,25 @@ class RayJobLauncher:
         }
         prefix = f"rlhf/{job_id}/"
         # Asked for by Ray job: a cluster remembers every dead actor there was, up to 100,000.
-        actors = [
-            actor["name"] or f"{actor['class_name']} {actor['actor_id']}"
-            for ray_job in ray_jobs
-            for actor in self._rows("actors", job_id=ray_job)
-            if actor["state"] in LIVE_ACTORS and not is_shared(actor)
-        ]
+        actors = {
+            actor["actor_id"]: actor
+            for rows in (
+                *(self._rows("actors", job_id=ray_job) for ray_job in ray_jobs),
+                # A detached one is listed under whichever Ray job made it.
+                self._rows("actors", state="ALIVE"),
+            )
+            for actor in rows
+            if actor["state"] in LIVE_ACTORS
+            and not is_shared(actor)
+            and (actor["job_id"] in ray_jobs or (actor["name"] or "").startswith(prefix))
+        }
         groups = [
-            group["name"] or f"placement group {group['placement_group_id']}"
+            group
             for group in self._rows("placement_groups")
             if group["state"] in LIVE_GROUPS
             and (group["creator_job_id"] in ray_jobs or (group["name"] or "").startswith(prefix))
         ]
-        return sorted(actors + groups)
+        return list(actors.values()), groups
 
     def logs(self, submission_id: str) -> str:
         return self._call(lambda client: client.get_job_logs(submission_id))
@@ -156,6 +218,14 @@ class PatientClient(JobSubmissionClient):
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
         return super()._do_request(method, endpoint, **({"timeout": TIMEOUT} | options))
+
+
+def actor_name(actor: dict[str, Any]) -> str:
+    return actor["name"] or f"{actor['class_name']} {actor['actor_id']}"
+
+
+def group_name(group: dict[str, Any]) -> str:
+    return group["name"] or f"placement group {group['placement_group_id']}"
 
 
 def is_shared(actor: dict[str, Any]) -> bool:

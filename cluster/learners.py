@@ -118,6 +118,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     # After the environment is set: DeepSpeed reads it when imported.
     import torch
 
+    from cluster.peaks import measured
     from cluster.pools import RayPools
     from cluster.sinks import JsonlSink
     from rlhf_service.learner.checkpoint import CheckpointFolder
@@ -160,5 +161,6 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     except StopRequested as stopped:
         return Outcome(StopReason.CANCELLED_BY_USER, str(stopped))
     finally:
+        own.emit(measured("learner", group.rank))
         sink.close()
     return Outcome(StopReason.COMPLETED)

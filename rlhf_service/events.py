@@ -222,6 +222,19 @@ class Log(Section):
     message: str
 
 
+class MemoryMeasured(Section):
+    """The most memory that a process of the job has held; said when it is done."""
+
+    type: Literal["memory"] = "memory"
+    role: Literal["driver", "learner", "rollout", "reward", "weights"]
+    process: int = Field(default=0, ge=0)
+    """Rank of a learner, number of an actor."""
+    peak: int = Field(ge=0, le=2**53)
+    """Resident bytes, what it shares with others included."""
+    gpu_peak: int | None = Field(default=None, ge=0, le=2**53)
+    """Bytes that torch held on a GPU."""
+
+
 class JobStopped(Section):
     """The driver's last word on an attempt: how it ended."""
 
@@ -248,6 +261,7 @@ Event = Annotated[
     | RoleStopped
     | PromptQuarantined
     | Log
+    | MemoryMeasured
     | JobStopped,
     Field(discriminator="type"),
 ]

@@ -43,6 +43,7 @@ class StopReason(StrEnum):
     REWARD_FAILED = "reward_failed"  #: the reward could not score
     UNHEALTHY = "unhealthy"  #: an alarm was raised and the stage's health.action is stop
     UNHEALTHY_PAUSED = "unhealthy_paused"  #: the same, and the action is pause
+    DEPENDENCY_FAILED = "dependency_failed"  #: a job that it was to run after did not succeed
     STORAGE_FAILED = "storage_failed"  #: disk full, or storage unreachable
     STALLED = "stalled"  #: a role stopped making progress, too often
     OUT_OF_MEMORY = "out_of_memory"  #: a process was killed for memory

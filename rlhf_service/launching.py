@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -30,6 +30,8 @@ class LaunchRequest:
     """Where the driver posts its events."""
     events_token: str
     """Bearer token good for this job and attempt only."""
+    owner: str = ""
+    """Whose job it is, where several control planes share a cluster."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """More variables of the driver and all that it starts. Not secret."""
 
@@ -51,6 +53,28 @@ class Capacity:
     gpus: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """An attempt whose driver waits or lives."""
+
+    job_id: str
+    attempt: int
+    owner: str
+
+    @property
+    def submission_id(self) -> str:
+        return submission_id(self.job_id, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What of this service lives on the cluster."""
+
+    submissions: Sequence[Submission] = ()
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Job → names of its actors and placement groups, where they are named after it."""
+
+
 class JobLauncher(Protocol):
     """Ray Jobs, a KubeRay RayJob, or a fake. Blocking; raises LauncherError when unreachable."""
 
@@ -68,6 +92,16 @@ class JobLauncher(Protocol):
 
     def leftovers(self, job_id: str) -> list[str]:
         """Names of the job's actors and placement groups that still live."""
+        ...
+
+    def remove(self, job_id: str) -> None:
+        """Have the job's leftovers removed; they are gone some time after. Exactly those that are
+        there now: what a later attempt starts is safe.
+        """
+        ...
+
+    def inventory(self) -> Inventory:
+        """Everything of any job that lives."""
         ...
 
     def logs(self, submission_id: str) -> str:

@@ -43,6 +43,10 @@ class JobFolder:
         """What an attempt's driver logged; it outlives the cluster."""
         return self.root / f"driver-a{attempt}.log"
 
+    def token(self, attempt: int) -> Path:
+        """What an attempt's driver shows to the control plane; written before it is submitted."""
+        return self.root / f"attempt-{attempt}.token"
+
     @property
     def faults(self) -> Path:
         """One line for each unexpected exception of a learner."""

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlhf_service.errors import LauncherError, LauncherUnreachable
-from rlhf_service.launching import Capacity, LaunchRequest, LaunchState
+from rlhf_service.launching import (
+    Capacity,
+    Inventory,
+    LaunchRequest,
+    LaunchState,
+    Submission,
+)
 from rlhf_service.storage import JobFolder, write_atomically
 
 
@@ -49,6 +55,10 @@ class FakeLauncher:
         self.submits: list[str] = []
         """Every submit call, repeats included."""
         self.stops: list[str] = []
+        self.removals: list[str] = []
+        """Jobs whose leftovers were to be removed."""
+        self.immortal = False
+        """Removing leftovers does not help."""
         self.attempts: dict[str, FakeAttempt] = {}
         self._lock = threading.RLock()
 
@@ -93,6 +103,31 @@ class FakeLauncher:
             self._reach()
             mine = [a for a in self.attempts.values() if a.request.job_id == job_id]
             return [actor for attempt in mine for actor in attempt.actors]
+
+    def remove(self, job_id: str) -> None:
+        with self._lock:
+            self._reach()
+            self.removals.append(job_id)
+            for attempt in self.attempts.values():
+                dead = attempt.state is LaunchState.ENDED and not self.immortal
+                if attempt.request.job_id == job_id and dead:
+                    attempt.actors = []
+
+    def inventory(self) -> Inventory:
+        with self._lock:
+            self._reach()
+            submissions, parts = [], dict[str, list[str]]()
+            for attempt in self.attempts.values():
+                request = attempt.request
+                if attempt.state in (LaunchState.PENDING, LaunchState.RUNNING):
+                    submissions.append(
+                        Submission(
+                            job_id=request.job_id, attempt=request.attempt, owner=request.owner
+                        )
+                    )
+                if attempt.actors:
+                    parts.setdefault(request.job_id, []).extend(attempt.actors)
+            return Inventory(submissions, parts)
 
     def logs(self, submission_id: str) -> str:
         with self._lock:

@@ -6,7 +6,7 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.service.secret import attempt_token, digest
+from api.service.secret import attempt_token, digest, owner_of
 from api.settings import Settings
 from api.store.tables import AttemptRow, JobRow
 from api.store.types import now
@@ -41,6 +41,7 @@ def launch_request(job: JobRow, settings: Settings, secret: bytes) -> LaunchRequ
         storage=str(settings.folder(job.id).root),
         events_url=settings.events_url(job.id),
         events_token=attempt_token(secret, job.id, job.attempt),
+        owner=owner_of(secret),
         environment=driver_environment(job, settings),
     )
 

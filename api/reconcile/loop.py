@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import timedelta
 
 from api.observe.context import about
 from api.observe.metrics import Instruments
 from api.reconcile.garbage import Garbage
 from api.reconcile.queue import JobQueue
+from api.reconcile.sweep import Sweeper
 from api.reconcile.visit import Visitor
 from api.service.cluster import Cluster
+from api.service.secret import owner_of
 from api.service.signals import Signals
 from api.settings import Settings
 from api.store.database import Database
-from api.store.jobs import ended_since, holding_jobs
-from api.store.types import now
-from rlhf_service.errors import LauncherError
-from rlhf_service.launching import LaunchState, submission_id
+from api.store.jobs import holding_jobs
 
 log = logging.getLogger("rlhf.reconcile")
 
 AT_ONCE = 4
 """Jobs looked at side by side."""
 SWEEP_EVERY = 15.0
-"""Seconds between looks for drivers that outlived their job."""
-SWEEP_BACK = timedelta(minutes=15)
-"""How long after a job's end its driver is looked for."""
+"""Seconds between looks for what outlived its job."""
 
 
 class Reconciler:
@@ -54,6 +50,7 @@ class Reconciler:
         self.queue = JobQueue(database, cluster, signals, secret)
         self.visitor = Visitor(database, cluster, signals, settings, secret, metrics)
         self.metrics = metrics
+        self.sweeper = Sweeper(database, cluster, settings, owner_of(secret))
         self.turned_at = time.monotonic()
         """When the last turn ended; readiness looks at it."""
 
@@ -67,7 +64,7 @@ class Reconciler:
                 await self.turn()
                 if time.monotonic() - swept_at > SWEEP_EVERY:
                     swept_at = time.monotonic()
-                    await self.sweep()
+                    await self.sweeper.sweep()
                     await self.garbage.collect()
                 outcome = "done"
             except Exception:
@@ -95,17 +92,3 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             for job_id in job_ids:
                 group.create_task(visit(job_id))
-
-    async def sweep(self) -> None:
-        """Stop drivers of jobs that ended: a submit that was thought lost may have arrived late."""
-        async with self.database.read() as session:
-            ended = await ended_since(session, now() - SWEEP_BACK)
-        try:
-            for job in ended:
-                name = submission_id(job.id, job.attempt)
-                state = await self.cluster.state(name)
-                if state in (LaunchState.PENDING, LaunchState.RUNNING):
-                    log.warning("%s has ended but %s still runs; stopping it", job.id, name)
-                    await self.cluster.stop(name)
-        except LauncherError as fault:
-            log.warning("sweep: %s", fault)

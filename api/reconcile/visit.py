@@ -8,6 +8,9 @@ import logging
 import time
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.failpoints import Point, passing
 from api.observe.metrics import Instruments
 from api.reconcile.attempts import launch_request, open_attempt, prepare_folder
 from api.reconcile.settlement import Facts, Retry, Settle, Wait, settle
@@ -31,6 +34,9 @@ from rlhf_service.spec import JobSpec
 from rlhf_service.storage import JobFolder
 
 log = logging.getLogger("rlhf.reconcile")
+
+PATIENCE = 3
+"""Of the grace for leftovers: one to go by themselves, the rest to be removed."""
 
 UNANSWERED = "the cluster does not answer"
 """How notes begin that no longer hold once the cluster answers."""
@@ -94,6 +100,7 @@ class Visitor:
         asked_to_stop = job.status in (JobStatus.CANCELLING, JobStatus.PAUSING)
         if asked_to_stop:
             await asyncio.to_thread(raise_flag, folder)
+            passing(Point.FLAG_RAISED)
         elif attempt.submitted_at is None:
             await self._submit(lease, job, attempt, folder)
         state = await self.cluster.state(attempt.submission_id)
@@ -124,10 +131,12 @@ class Visitor:
     ) -> None:
         """Hand the attempt to the cluster. Repeating it makes no second one."""
         await prepare_folder(job, folder)
+        passing(Point.FOLDER_PREPARED)
         async with self.database.read() as session:
             fresh = await find_job(session, job.id)
         if fresh is None or fresh.version != job.version or fresh.lease_token != lease.token:
             raise LeaseLost(f"{job.id} changed before it was submitted; the next look decides")
+        passing(Point.SUBMITTING)
         try:
             await self.cluster.submit(launch_request(job, self.settings, self.secret))
         except LauncherUnreachable:
@@ -136,11 +145,13 @@ class Visitor:
             await self.cluster.capacity()  # raises when it is unreachable rather than unwilling
             await self._refused(lease, attempt.number, str(fault))
             raise
+        passing(Point.SUBMITTED)
         async with self.database.write() as session:
             await lock_leased(session, lease)
             stored = await find_attempt(session, job.id, attempt.number)
             if stored is not None:
                 stored.submitted_at = attempt.submitted_at = now()
+        passing(Point.SUBMIT_RECORDED)
 
     async def _refused(self, lease: Lease, number: int, why: str) -> None:
         async with self.database.write() as session:
@@ -170,22 +181,25 @@ class Visitor:
         last = self._stopped_at.get(attempt.submission_id)
         if waited >= grace and (last is None or time.monotonic() - last > 5):
             self._stopped_at[attempt.submission_id] = time.monotonic()
+            passing(Point.STOPPING)
             await self.cluster.stop(attempt.submission_id)
+            passing(Point.STOPPED)
 
     async def _settle(
         self, lease: Lease, attempt: AttemptRow, folder: JobFolder, state: LaunchState
     ) -> None:
         name = attempt.submission_id
         gone_since = self._gone_since.setdefault(name, time.monotonic())
+        gone_for, grace = time.monotonic() - gone_since, self.settings.leftover_grace
         result = await asyncio.to_thread(read_result, folder)
         leftovers = await self.cluster.leftovers(lease.job_id)
-        overdue = time.monotonic() - gone_since > self.settings.leftover_grace
-        if leftovers and overdue:
-            await self.cluster.stop(name)
+        if leftovers and gone_for >= grace:
+            await self.cluster.remove(lease.job_id)
         try:
             log_tail = await self.cluster.logs(name)
         except LauncherError:
             log_tail = ""
+        passing(Point.SETTLING)
         async with self.database.write() as session:
             job = await lock_leased(session, lease)
             stored = await find_attempt(session, job.id, attempt.number)
@@ -194,7 +208,7 @@ class Visitor:
                 has_result=result is not None,
                 stopped=JobStopped.model_validate(stored.stopped) if stored.stopped else None,
                 leftovers=leftovers,
-                overdue=overdue,
+                overdue=gone_for >= PATIENCE * grace,
                 log_tail=log_tail,
                 how="the cluster no longer knows it"
                 if state is LaunchState.UNKNOWN
@@ -211,6 +225,7 @@ class Visitor:
                     stored.outcome = message or status
                     job.deaths += reason is StopReason.ATTEMPTS_EXHAUSTED
                     await move(session, job, status, reason=reason, message=message)
+                    await come_back(session, job)
                 case Retry(message):
                     stored.outcome = message
                     job.deaths += 1
@@ -220,8 +235,10 @@ class Visitor:
                         await move(session, job, JobStatus.RECOVERING, message=said)
                     else:  # it died while recovering
                         job.message = said
-                        append_own(session, job, Log(level="warning", message=said))
+                        await append_own(session, job, Log(level="warning", message=said))
             stored.ended_at = now()
+            passing(Point.SETTLE_WRITING)
+        passing(Point.SETTLED)
         for memory in (self._unknown, self._gone_since, self._stopped_at):
             memory.pop(name, None)
         if isinstance(verdict, Settle):
@@ -253,6 +270,14 @@ class Visitor:
                     job.message = message
         except LeaseLost:
             return
+
+
+async def come_back(session: AsyncSession, job: JobRow) -> None:
+    """A job that paused to make room for another waits for its turn again."""
+    winner = job.preempted_by
+    if job.status == JobStatus.PAUSED and winner is not None:
+        job.preempted_by = None
+        await move(session, job, JobStatus.QUEUED, message=f"made room for {winner}")
 
 
 def raise_flag(folder: JobFolder) -> None:

@@ -5,32 +5,18 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.deps import CallerDep, JobId, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import FineTuningJob, TuneCheckpoint, TuneEvent
 from api.openai.request import CreateJob
-from api.routes.jobs import IdempotencyKey
+from api.routes.jobs import AskedDep
 from api.schemas import Page
 from api.service.faults import BadParameter
-from api.service.fine_tuning import Asked
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], dependencies=[SignedIn])
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-
-
-async def asked(
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-    x_stainless_retry_count: Annotated[
-        str | None, Header(description="How often the client has sent this before.")
-    ] = None,
-) -> Asked:
-    """Who asks, and whether for the first time."""
-    count = x_stainless_retry_count or "0"
-    resent = count.isascii() and count.isdigit() and int(count[:9]) > 0
-    return Asked(caller=caller, idempotency_key=idempotency_key, resent=resent)
 
 
 @router.post("", status_code=201)
@@ -39,7 +25,7 @@ async def create_fine_tuning_job(
     parts: ServicesDep,
     response: Response,
     trail: TrailDep,
-    sender: Annotated[Asked, Depends(asked)],
+    sender: AskedDep,
 ) -> FineTuningJob:
     """Check the files and queue a job. 200 instead of 201 when it had been made before: by the same
     Idempotency-Key, or by a request that the client says it sends again.

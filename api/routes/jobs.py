@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.deps import CallerDep, JobId, Limit, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import Deleted
 from api.schemas import JobView, LogsView, Page
 from api.schemas.descent import CloneRequest, RetryRequest
+from api.service.asked import Asked
 from api.service.faults import BadParameter
 from api.service.jobs import Accepted
 from api.service.logs import LogPart
@@ -29,17 +30,34 @@ IdempotencyKey = Annotated[
 ]
 
 
+async def asked(
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
+    x_stainless_retry_count: Annotated[
+        str | None, Header(description="How often the client has sent this before.")
+    ] = None,
+) -> Asked:
+    """Who asks, and whether for the first time."""
+    count = x_stainless_retry_count or "0"
+    resent = count.isascii() and count.isdigit() and int(count[:9]) > 0
+    return Asked(caller=caller, idempotency_key=idempotency_key, resent=resent)
+
+
+AskedDep = Annotated[Asked, Depends(asked)]
+
+
 @router.post("", status_code=201)
 async def submit_job(
     spec: JobSpec,
-    caller: CallerDep,
+    sender: AskedDep,
     parts: ServicesDep,
     response: Response,
     trail: TrailDep,
-    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Check a job and queue it. 200 instead of 201 when this key made it before."""
-    return told(await parts.jobs.submit(caller, spec, idempotency_key), response, trail)
+    """Check a job and queue it. 200 instead of 201 when it had been made before: by the same
+    Idempotency-Key, or by a request that the client says it sends again.
+    """
+    return told(await parts.jobs.submit(sender, spec), response, trail)
 
 
 @router.get("")
@@ -87,33 +105,29 @@ async def resume_job(job_id: JobId, caller: CallerDep, parts: ServicesDep) -> Jo
 @router.post("/{job_id}/retry", status_code=201)
 async def retry_job(
     job_id: JobId,
-    caller: CallerDep,
+    sender: AskedDep,
     trail: TrailDep,
     parts: ServicesDep,
     response: Response,
     request: RetryRequest | None = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Try a failed or cancelled job again, as a new job that goes on from its newest checkpoint."""
     start = (request or RetryRequest()).start
-    return told(await parts.descent.retry(caller, job_id, start, idempotency_key), response, trail)
+    return told(await parts.descent.retry(sender, job_id, start), response, trail)
 
 
 @router.post("/{job_id}/clone", status_code=201)
 async def clone_job(
     job_id: JobId,
-    caller: CallerDep,
+    sender: AskedDep,
     trail: TrailDep,
     parts: ServicesDep,
     response: Response,
     request: CloneRequest | None = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Submit the job once more, with changes to its specification. It begins at its start."""
     changes = (request or CloneRequest()).changes
-    return told(
-        await parts.descent.clone(caller, job_id, changes, idempotency_key), response, trail
-    )
+    return told(await parts.descent.clone(sender, job_id, changes), response, trail)
 
 
 @router.delete("/{job_id}")

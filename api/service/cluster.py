@@ -8,7 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from rlhf_service.errors import LauncherError, LauncherUnreachable
-from rlhf_service.launching import Capacity, JobLauncher, LaunchRequest, LaunchState
+from rlhf_service.launching import (
+    Capacity,
+    Inventory,
+    JobLauncher,
+    LaunchRequest,
+    LaunchState,
+)
 
 Answer = TypeVar("Answer")
 
@@ -34,6 +40,12 @@ class Cluster:
 
     async def leftovers(self, job_id: str) -> list[str]:
         return await self._call(lambda: self.launcher.leftovers(job_id))
+
+    async def remove(self, job_id: str) -> None:
+        await self._call(lambda: self.launcher.remove(job_id))
+
+    async def inventory(self) -> Inventory:
+        return await self._call(self.launcher.inventory)
 
     async def logs(self, submission_id: str) -> str:
         return await self._call(lambda: self.launcher.logs(submission_id))

@@ -7,13 +7,13 @@ from sqlalchemy import delete
 from api.openai.objects import Deleted
 from api.service.caller import Caller
 from api.service.faults import Conflict
-from api.service.in_use import require_unread, require_unregistered
+from api.service.in_use import require_unawaited, require_unread, require_unregistered
 from api.service.models import has_model
 from api.service.owned import own_job
 from api.settings import Settings
+from api.store.base import Base
 from api.store.database import Database
 from api.store.tables import (
-    Base,
     GarbageRow,
     IdempotencyRow,
     JobRow,
@@ -42,6 +42,7 @@ class Deletion:
             if has_model(job):
                 raise Conflict(f"its model is kept; DELETE /v1/models/{job_id} first")
             await require_unread(session, job_id)
+            await require_unawaited(session, job_id)
             await require_unregistered(session, root)
             for table in reversed(Base.metadata.sorted_tables):
                 for column in table.columns:

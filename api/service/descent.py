@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.merge_patch import merge_patch
+from api.service.asked import Asked
 from api.service.caller import Caller
 from api.service.faults import Conflict, InvalidSpec
 from api.service.inheritance import inherit
@@ -40,9 +41,9 @@ class Descent:
         self.jobs = jobs
         self.settings = settings
 
-    async def retry(self, caller: Caller, job_id: str, start: Start, key: str | None) -> Accepted:
+    async def retry(self, asked: Asked, job_id: str, start: Start) -> Accepted:
         """A new job of the same specification that goes on where a failed or cancelled one stopped."""
-        job, tune = await self._find(caller, job_id)
+        job, tune = await self._find(asked.caller, job_id)
         status = JobStatus(job.status)
         if status not in AGAIN:
             remedy = "resume it" if status is JobStatus.PAUSED else "clone it"
@@ -62,11 +63,11 @@ class Descent:
                 said = str(await asyncio.to_thread(inherit, old, new, spec))
             if tune is not None:
                 session.add(tuned_again(tune, made))
-            append_own(session, made, Log(message=f"tries {job_id} again; {said}"))
+            await append_own(session, made, Log(message=f"tries {job_id} again; {said}"))
 
         body, accepted = digest(f"retry:{job_id}:{start}"), None
         try:
-            accepted = await self.jobs.submit(caller, spec, key, body=body, beside=beside)
+            accepted = await self.jobs.submit(asked, spec, body=body, beside=beside)
         finally:
             if made_id is not None and (accepted is None or accepted.job.id != made_id):
                 # It was not stored after all, but what it takes over had been laid out.
@@ -74,19 +75,17 @@ class Descent:
                 await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
         return accepted
 
-    async def clone(
-        self, caller: Caller, job_id: str, changes: Mapping[str, Any], key: str | None
-    ) -> Accepted:
+    async def clone(self, asked: Asked, job_id: str, changes: Mapping[str, Any]) -> Accepted:
         """A new job, its specification changed by a JSON merge patch. Raises InvalidSpec."""
-        job, _ = await self._find(caller, job_id)
+        job, _ = await self._find(asked.caller, job_id)
         spec = changed(job.spec, changes)
 
         async def beside(session: AsyncSession, made: JobRow) -> None:
             made.parent_id, made.parent_kind = job_id, "clone"
-            append_own(session, made, Log(message=f"a clone of {job_id}"))
+            await append_own(session, made, Log(message=f"a clone of {job_id}"))
 
         body = digest(f"clone:{job_id}:{json.dumps(changes, sort_keys=True)}")
-        return await self.jobs.submit(caller, spec, key, body=body, beside=beside)
+        return await self.jobs.submit(asked, spec, body=body, beside=beside)
 
     async def _find(self, caller: Caller, job_id: str) -> tuple[JobRow, FineTuneRow | None]:
         async with self.database.read() as session:
@@ -114,8 +113,6 @@ def tuned_again(tune: FineTuneRow, made: JobRow) -> FineTuneRow:
         training_file=tune.training_file,
         validation_file=tune.validation_file,
         method=tune.method,
-        key_id=tune.key_id,
-        body_sha256="",  # a request that is sent again means the first job
     )
 
 

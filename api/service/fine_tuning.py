@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,6 +19,7 @@ from api.openai.rows import Conversion
 from api.openai.transcript import transcript_of
 from api.openai.views import event_id, fine_tuning_job, tune_checkpoint, tune_event
 from api.schemas import Page
+from api.service.asked import Asked
 from api.service.base_models import context_of
 from api.service.caller import Caller
 from api.service.faults import BadParameter, NotFound
@@ -33,28 +33,13 @@ from api.store.fine_tunes import (
     Tuned,
     events_before,
     find_fine_tune,
-    find_twin,
     newest_reports,
     page_fine_tunes,
 )
 from api.store.tables import FineTuneRow, JobRow
-from api.store.types import now
 from rlhf_service.errors import UserError
 from rlhf_service.explain import explain
 from rlhf_service.spec import FolderModel, ScratchModel
-
-RESEND_WINDOW = timedelta(minutes=15)
-"""How long a request without an Idempotency-Key is known when the client sends it again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """Who asks, and how often."""
-
-    caller: Caller
-    idempotency_key: str | None
-    resent: bool
-    """The client says that it sends this for the second time or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +62,7 @@ class FineTuning:
     async def create(self, request: CreateJob, asked: Asked) -> Tuning:
         """Check, convert and queue. Raises a UserError or Fault that names the parameter."""
         digest = digest_of(request)
-        if (job_id := await self._earlier(digest, asked)) is not None:
+        if (job_id := await self.jobs.earlier(asked, digest)) is not None:
             return Tuning(await self.get(asked.caller, job_id), created=False)
         try:
             mapped = await self._map(asked.caller, request)
@@ -89,11 +74,9 @@ class FineTuning:
                     file_id = getattr(request, param)
                     if file_id and not await find_file(session, tenant, file_id, lock=True):
                         raise no_file(file_id, param)
-                session.add(fine_tune_row(job, request, mapped, digest, asked.caller.id))
+                session.add(fine_tune_row(job, request, mapped))
 
-            accepted = await self.jobs.submit(
-                asked.caller, mapped.spec, asked.idempotency_key, body=digest, beside=beside
-            )
+            accepted = await self.jobs.submit(asked, mapped.spec, body=digest, beside=beside)
         except UserError as fault:
             raise renamed(fault) from fault
         return Tuning(await self.get(asked.caller, accepted.job.id), accepted.created)
@@ -154,15 +137,6 @@ class FineTuning:
             reports = await newest_reports(session, job_id) if saved else {}
         views = [tune_checkpoint(stored, job, tune, reports) for stored in saved]
         return Page[TuneCheckpoint].of(views, limit, lambda checkpoint: checkpoint.id)
-
-    async def _earlier(self, digest: str, asked: Asked) -> str | None:
-        """The job that this request made before."""
-        if asked.idempotency_key is not None:
-            return await self.jobs.earlier(asked.caller, asked.idempotency_key, digest)
-        if not asked.resent:
-            return None
-        async with self.database.read() as session:
-            return await find_twin(session, asked.caller.id, digest, now() - RESEND_WINDOW)
 
     async def _map(self, caller: Caller, request: CreateJob) -> Mapped:
         folder, model = await self._model(caller, request)
@@ -237,9 +211,7 @@ def renamed(fault: UserError) -> UserError:
     return type(fault)(fault.message, param)
 
 
-def fine_tune_row(
-    job: JobRow, request: CreateJob, mapped: Mapped, digest: str, key_id: str
-) -> FineTuneRow:
+def fine_tune_row(job: JobRow, request: CreateJob, mapped: Mapped) -> FineTuneRow:
     return FineTuneRow(
         job_id=job.id,
         model=request.model,
@@ -247,8 +219,6 @@ def fine_tune_row(
         training_file=request.training_file,
         validation_file=request.validation_file,
         method=mapped.method,
-        key_id=key_id,
-        body_sha256=digest,
     )
 
 

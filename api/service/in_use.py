@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.service.faults import Conflict
+from api.store.queue_tables import DependencyRow
 from api.store.tables import JobInputRow, JobRow, RegisteredModelRow
 from rlhf_service.job import TERMINAL
 
@@ -31,3 +32,14 @@ async def require_unregistered(session: AsyncSession, root: Path) -> None:
     for model in await session.scalars(select(RegisteredModelRow)):
         if real in Path(model.path).parents:
             raise Conflict(f"model {model.id!r} is registered in its folder; delete that one first")
+
+
+async def require_unawaited(session: AsyncSession, job_id: str) -> None:
+    """No job that has not ended waits for this one's success. Raises Conflict."""
+    query = (
+        select(JobRow.id)
+        .join(DependencyRow, DependencyRow.job_id == JobRow.id)
+        .where(DependencyRow.needs == job_id, JobRow.status.not_in(sorted(TERMINAL)))
+    )
+    if (waiting := await session.scalar(query.limit(1))) is not None:
+        raise Conflict(f"job {waiting} is to run after it; cancel that one or wait for its end")

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.service.measured import keep_actual
 from api.store.events import append_record, unknown_records
 from api.store.jobs import find_attempt
 from api.store.moves import move
 from api.store.tables import AttemptRow, JobRow
 from api.store.types import now
+from api.store.webhooks import announce, listeners
 from rlhf_service.events import (
     Event,
     EventRecord,
@@ -39,13 +41,16 @@ async def take_in(session: AsyncSession, job: JobRow, records: Sequence[EventRec
         return 0
     fresh = await unknown_records(session, job, records)
     attempts: dict[int, AttemptRow | None] = {}
+    webhooks = await listeners(session, job) if fresh else []
     for record in fresh:
-        append_record(session, job, record)
+        announce(session, webhooks, append_record(session, job, record))
         if record.attempt not in attempts:
             attempts[record.attempt] = await find_attempt(session, job.id, record.attempt)
         attempt = attempts[record.attempt]
         if attempt is not None:
             await _reflect(session, job, attempt, record.event)
+    if any(isinstance(record.event, JobStopped) for record in fresh):
+        await keep_actual(session, job.id)
     if fresh:
         job.updated_at = now()
     return len(fresh)

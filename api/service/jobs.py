@@ -8,13 +8,16 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.failpoints import Point, passing
 from api.observe import context
 from api.schemas import JobView, LogsView, Page
 from api.service.admission import check_submission, demand
+from api.service.asked import Asked
 from api.service.caller import Caller
 from api.service.cluster import Cluster
 from api.service.faults import (
@@ -27,6 +30,7 @@ from api.service.faults import (
 from api.service.inputs import Input, inputs_of
 from api.service.logs import LogPart, log_view
 from api.service.owned import own_job, own_job_or_none
+from api.service.plans import plan_quietly, plan_row
 from api.service.quotas import check_room
 from api.service.signals import Signals
 from api.service.territory import Territory
@@ -35,9 +39,11 @@ from api.settings import Settings
 from api.store.database import Database
 from api.store.jobs import find_attempt, list_attempts, page_jobs
 from api.store.moves import move, open_job
-from api.store.tables import IdempotencyRow, JobInputRow, JobRow, LabelRow
+from api.store.queue_tables import DependencyRow
+from api.store.requests import made_before, made_by_key, made_meanwhile, remember
+from api.store.tables import JobInputRow, JobRow, LabelRow
 from api.store.types import now
-from rlhf_service.errors import LauncherError
+from rlhf_service.errors import LauncherError, SpecError
 from rlhf_service.job import JobStatus, StopReason, can_move
 from rlhf_service.spec import JobSpec
 
@@ -71,39 +77,41 @@ class Jobs:
         self.settings = settings
 
     async def submit(
-        self,
-        caller: Caller,
-        spec: JobSpec,
-        key: str | None,
-        *,
-        body: str = "",
-        beside: Beside | None = None,
+        self, asked: Asked, spec: JobSpec, *, body: str = "", beside: Beside | None = None
     ) -> Accepted:
         """Check and queue a job. Raises UserError when it could not run, and stores nothing.
 
         `body` is the digest of the request when that is not the spec itself. `beside` adds rows of
         its own in the job's transaction.
         """
+        arrived, caller, key = now(), asked.caller, asked.idempotency_key
         body = body or hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
-        if key is not None and (job_id := await self.earlier(caller, key, body)):
+        if (job_id := await self.earlier(asked, body)) is not None:
             return Accepted(await self.get(caller, job_id), created=False)
         await self.territory.check(caller, spec)
         note = await check_submission(spec, self.settings.roots, self.cluster)
         inputs = await asyncio.to_thread(inputs_of, spec, self.settings)
+        planned = await asyncio.to_thread(plan_quietly, spec, self.settings)
         try:
             async with self.database.write() as session:
-                job = await self._insert(session, caller, spec, note)
-                session.add_all(input_row(job, found) for found in inputs)
-                if key is not None:
-                    session.add(idempotency_row(job, key, body))
+                await self.database.serialize(session, f"{caller.id} {body}")
+                twin = await self._twin(session, asked, body, arrived)
+                if twin is None:
+                    job = await self._insert(session, caller, spec, note)
+                    remember(session, job, caller.id, body, key=key, resent=asked.resent)
+                    session.add_all(input_row(job, found) for found in inputs)
+                    if planned is not None:
+                        session.add(plan_row(job, planned))
                     await session.flush()
-                if beside is not None:
-                    await beside(session, job)
+                    if beside is not None:
+                        await beside(session, job)
         except IntegrityError:
             # The same key was committed in between; that request's job is the answer to both.
-            if key is not None and (job_id := await self.earlier(caller, key, body)):
-                return Accepted(await self.get(caller, job_id), created=False)
-            raise
+            if (twin := await self.earlier(asked, body)) is None:
+                raise
+        if twin is not None:
+            return Accepted(await self.get(caller, twin), created=False)
+        passing(Point.JOB_STORED)
         self.signals.work.set()
         return Accepted(job_view(job, []), created=True)
 
@@ -161,7 +169,7 @@ class Jobs:
             job = await own_job(session, caller, job_id, lock=True)
             status = JobStatus(job.status)
             if status in (JobStatus.PAUSING, JobStatus.PAUSED):
-                pass
+                job.preempted_by = None  # it stays paused now
             elif can_move(status, JobStatus.PAUSED):
                 await move(session, job, JobStatus.PAUSED)
             elif can_move(status, JobStatus.PAUSING):
@@ -177,7 +185,7 @@ class Jobs:
             status = JobStatus(job.status)
             if status is JobStatus.PAUSED:
                 await move(session, job, JobStatus.QUEUED, message="resumed")
-            elif status is JobStatus.PAUSING:
+            elif status is JobStatus.PAUSING and job.preempted_by is None:
                 raise Conflict("the job is still pausing; resume it once it is paused")
             elif status.is_terminal or status is JobStatus.CANCELLING:
                 raise Conflict(f"the job is {status}; it cannot be resumed")
@@ -213,6 +221,8 @@ class Jobs:
             spec=spec.model_dump(mode="json"),
             cpus=needs.cpus,
             gpus=needs.gpus,
+            priority=spec.priority,
+            preemptible=spec.preemptible,
             status=JobStatus.VALIDATING,
             message="",
             version=1,
@@ -232,14 +242,20 @@ class Jobs:
         session.add_all(
             LabelRow(job_id=job.id, key=key, value=value) for key, value in spec.labels.items()
         )
+        for place, needed in enumerate(dict.fromkeys(spec.after)):
+            await check_needed(session, caller, needed, f"after[{place}]")
+            session.add(DependencyRow(job_id=job.id, needs=needed))
         await open_job(session, job)
         await move(session, job, JobStatus.QUEUED, message=note)
         return job
 
-    async def earlier(self, caller: Caller, key: str, body: str) -> str | None:
-        """The job that this key made before. Raises IdempotencyConflict."""
+    async def earlier(self, asked: Asked, body: str) -> str | None:
+        """The job that this request made before. Raises IdempotencyConflict."""
+        caller, key = asked.caller, asked.idempotency_key
         async with self.database.read() as session:
-            row = await session.get(IdempotencyRow, (caller.tenant, key))
+            if key is None:
+                return await made_before(session, caller.id, body) if asked.resent else None
+            row = await made_by_key(session, caller.tenant, key)
         if row is not None and row.body_sha256 != body:
             raise IdempotencyConflict(
                 f"Idempotency-Key {key!r} was used for another body (job {row.job_id}); "
@@ -248,16 +264,31 @@ class Jobs:
             )
         return None if row is None else row.job_id
 
+    async def _twin(
+        self, session: AsyncSession, asked: Asked, body: str, arrived: datetime
+    ) -> str | None:
+        """The job that another sending of this request made while this one was being checked."""
+        if asked.idempotency_key is not None:
+            return None  # the key's row tells
+        if asked.resent:
+            return await made_before(session, asked.caller.id, body)
+        return await made_meanwhile(session, asked.caller.id, body, arrived)
+
     async def _changed(self, caller: Caller, job_id: str) -> JobView:
+        passing(Point.REQUEST_STORED)
         self.signals.notify(job_id)
         self.signals.work.set()
         return await self.get(caller, job_id)
 
 
-def idempotency_row(job: JobRow, key: str, body: str) -> IdempotencyRow:
-    return IdempotencyRow(
-        tenant=job.tenant, key=key, body_sha256=body, job_id=job.id, created_at=now()
-    )
+async def check_needed(session: AsyncSession, caller: Caller, job_id: str, field: str) -> None:
+    """The job can still be waited for. Raises SpecError."""
+    needed = await own_job_or_none(session, caller, job_id)
+    if needed is None:
+        raise SpecError(f"there is no job {job_id!r}; name one that was submitted before", field)
+    status = JobStatus(needed.status)
+    if status.is_terminal and status is not JobStatus.SUCCEEDED:
+        raise SpecError(f"{job_id} has {status}; what waits for it would never start", field)
 
 
 def new_job_id() -> str:

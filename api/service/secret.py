@@ -26,6 +26,16 @@ def attempt_token(secret: bytes, job_id: str, attempt: int) -> str:
     return "rlhfe_" + hmac.new(secret, message, hashlib.sha256).hexdigest()
 
 
+def webhook_key(secret: bytes, webhook_id: str) -> bytes:
+    """What a webhook's messages are signed with. Derived: nothing that signs lies in the database."""
+    return hmac.new(secret, f"webhook:{webhook_id}".encode(), hashlib.sha256).digest()
+
+
+def owner_of(secret: bytes) -> str:
+    """How the replicas that share this secret mark what they start on a cluster."""
+    return hmac.new(secret, b"owner", hashlib.sha256).hexdigest()[:12]
+
+
 def digest(token: str) -> str:
     """How tokens and keys are stored. They are long and random: no salt, no stretching."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -16,8 +16,12 @@ class Signals:
         self.work = asyncio.Event()
         """Set when the background loops have something to do before their next turn."""
 
+        self.news = asyncio.Event()
+        """Set when any job has new events: webhooks may have to be told."""
+
     def notify(self, job_id: str) -> None:
         """There are new events of the job."""
+        self.news.set()
         for bell in self._bells.get(job_id, ()):
             bell.set()
 

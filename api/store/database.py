@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -16,6 +17,9 @@ QUEUE_LOCK = 0x726C6866  # any constant: names the advisory lock of the job queu
 NEWS_CHANNEL = "rlhf_events"
 """Where PostgreSQL tells the other replicas which job has new events."""
 
+IDLE_SECONDS = 10
+"""After which PostgreSQL ends a transaction in which nothing is said."""
+
 
 class Database:
     """One engine; `read` and `write` are the only ways to a session."""
@@ -25,7 +29,11 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True}
+        options: dict[str, Any] = {}
+        if not self.is_sqlite:
+            # A replica that froze in a transaction would hold its rows for as long as it sleeps.
+            timeout = {"idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s"}
+            options = {"pool_pre_ping": True, "connect_args": {"server_settings": timeout}}
         self.engine = create_async_engine(self.url, **options)
         writer = self.engine.execution_options(takes_write_lock=True)
         self._reads = async_sessionmaker(self.engine, expire_on_commit=False)
@@ -56,6 +64,13 @@ class Database:
                     "SELECT pg_notify(:channel, job) FROM unnest(CAST(:jobs AS text[])) job"
                 )
                 await session.execute(notice, {"channel": NEWS_CHANNEL, "jobs": sorted(news)})
+
+    async def serialize(self, session: AsyncSession, what: str) -> None:
+        """Until the transaction ends, nobody else does anything under the same name."""
+        if not self.is_sqlite:
+            digest = hashlib.sha256(what.encode()).digest()
+            key = int.from_bytes(digest[:8], "big", signed=True)
+            await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
     async def serialize_queue(self, session: AsyncSession) -> None:
         """Until the transaction ends, no other replica decides who starts next."""

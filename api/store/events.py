@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.store.database import tell
 from api.store.tables import EventRow, JobRow
 from api.store.types import now
+from api.store.webhooks import announce, listeners
 from rlhf_service.events import Event, EventRecord, StoredEvent
 from rlhf_service.job import JobStatus
 
@@ -34,17 +35,19 @@ async def unknown_records(
     return fresh
 
 
-def append_record(session: AsyncSession, job: JobRow, record: EventRecord) -> None:
+def append_record(session: AsyncSession, job: JobRow, record: EventRecord) -> EventRow:
     """Store it as the job's next entry. The caller holds the job's row lock, so numbers have no
     gap and no two writers share one.
     """
     job.last_seq += 1
-    session.add(_row(job, record))
+    row = _row(job, record)
+    session.add(row)
     tell(session, job.id)
+    return row
 
 
-def append_own(session: AsyncSession, job: JobRow, event: Event) -> None:
-    """Store an event of the control plane itself. The caller holds the job's row lock."""
+async def append_own(session: AsyncSession, job: JobRow, event: Event) -> None:
+    """Store and announce an event of the control plane itself. The caller holds the job's row lock."""
     job.control_seq += 1
     record = EventRecord(
         job_id=job.id,
@@ -54,7 +57,7 @@ def append_own(session: AsyncSession, job: JobRow, event: Event) -> None:
         created_at=now(),
         event=event,
     )
-    append_record(session, job, record)
+    announce(session, await listeners(session, job), append_record(session, job, record))
 
 
 async def events_after(

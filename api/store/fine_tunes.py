@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from sqlalchemy import Select, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -49,16 +48,6 @@ async def page_fine_tunes(
     for key, value in (metadata or {}).items():
         query = query.where(exists().where(label, LabelRow.key == key, LabelRow.value == value))
     return [(row[0], row[1]) for row in await session.execute(query)]
-
-
-async def find_twin(
-    session: AsyncSession, key_id: str, body_sha256: str, since: datetime
-) -> str | None:
-    """The newest job that the same caller asked for with the same body."""
-    query = select(JobRow.id).join(FineTuneRow, FineTuneRow.job_id == JobRow.id)
-    mine = FineTuneRow.key_id == key_id, FineTuneRow.body_sha256 == body_sha256
-    query = query.where(*mine, JobRow.created_at >= since)
-    return await session.scalar(query.order_by(JobRow.number.desc()).limit(1))
 
 
 async def events_before(

@@ -67,12 +67,6 @@ async def holding_jobs(session: AsyncSession) -> list[JobRow]:
     return list(await session.scalars(query.order_by(JobRow.number)))
 
 
-async def ended_since(session: AsyncSession, moment: datetime) -> list[JobRow]:
-    """Jobs that became terminal after `moment` and had been submitted."""
-    query = select(JobRow).where(JobRow.finished_at > moment, JobRow.attempt > 0)
-    return list(await session.scalars(query))
-
-
 async def ended_before(session: AsyncSession, moment: datetime, limit: int = 100) -> list[str]:
     """Ids of jobs that became terminal before `moment` and whose log is longer than its end."""
     query = select(JobRow.id).where(JobRow.finished_at < moment, JobRow.first_seq < JobRow.last_seq)

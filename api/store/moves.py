@@ -47,11 +47,11 @@ async def move(
     if to.is_terminal:
         job.finished_at = moment
     await session.flush()  # fails here, before anything is logged, when the row was stale
-    append_own(session, job, StatusChanged(status=to, reason=reason, message=message))
+    await append_own(session, job, StatusChanged(status=to, reason=reason, message=message))
     await session.flush()
 
 
 async def open_job(session: AsyncSession, job: JobRow) -> None:
     """Log the status that a new job starts with."""
-    append_own(session, job, StatusChanged(status=JobStatus(job.status)))
+    await append_own(session, job, StatusChanged(status=JobStatus(job.status)))
     await session.flush()

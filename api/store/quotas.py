@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -41,6 +42,11 @@ async def quota_of(session: AsyncSession, tenant: str) -> Quota:
     found = {row.tenant: row for row in rows}
     row = found.get(tenant) or found.get(EVERYBODY)
     return Quota() if row is None else quota(row)
+
+
+async def quotas_of(session: AsyncSession, tenants: Iterable[str]) -> dict[str, Quota]:
+    """Tenant → its limits."""
+    return {tenant: await quota_of(session, tenant) for tenant in tenants}
 
 
 async def use_of(session: AsyncSession, tenant: str) -> Use:

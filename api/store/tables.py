@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-from api.store.types import UtcDateTime, Words
-
-Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER keys only
-
-
-class Base(DeclarativeBase):
-    """Collects the tables."""
-
-    type_annotation_map: ClassVar = {
-        datetime: UtcDateTime,
-        str: Words,
-        dict[str, Any]: JSON(none_as_null=True),
-    }
+from api.store.base import Base, Number
+from api.store.types import Words
 
 
 class JobRow(Base):
@@ -76,6 +65,10 @@ class JobRow(Base):
     """The span of the request that submitted it."""
     model_deleted_at: Mapped[datetime | None]
     """When its model was deleted."""
+    priority: Mapped[int] = mapped_column(default=0)
+    preemptible: Mapped[bool] = mapped_column(default=False)
+    preempted_by: Mapped[str | None] = mapped_column(Words(40))
+    """The job that it makes room for while it is pausing; it is queued again by itself."""
     lease_token: Mapped[str | None] = mapped_column(Words(40))
     lease_expires_at: Mapped[datetime | None]
 
@@ -103,7 +96,7 @@ class AttemptRow(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     submission_id: Mapped[str] = mapped_column(Words(64), unique=True)
     token_sha256: Mapped[str] = mapped_column(Words(64))
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(index=True)
     submitted_at: Mapped[datetime | None]
     """When the cluster took it."""
     refusals: Mapped[int] = mapped_column(default=0)
@@ -221,7 +214,6 @@ class FineTuneRow(Base):
     """What a job was asked for as an OpenAI fine-tuning job. Its tenant is the job's."""
 
     __tablename__ = "fine_tunes"
-    __table_args__ = (Index("ix_fine_tunes_body", "body_sha256"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     model: Mapped[str] = mapped_column(Words(512))
@@ -231,10 +223,6 @@ class FineTuneRow(Base):
     validation_file: Mapped[str | None] = mapped_column(Words(40))
     method: Mapped[dict[str, Any]]
     """The method with its hyperparameters, none of them `auto` any more."""
-    key_id: Mapped[str] = mapped_column(Words(40))
-    """The caller who asked."""
-    body_sha256: Mapped[str] = mapped_column(Words(64))
-    """Of the request, by which one sent again is known."""
 
 
 class UploadRow(Base):
@@ -266,6 +254,18 @@ class UploadPartRow(Base):
     """Counts the upload's parts from 1 in the order of their coming."""
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(Words(64))
+    created_at: Mapped[datetime]
+
+
+class PlanRow(Base):
+    """What a job was planned to take when it was accepted, and what it took."""
+
+    __tablename__ = "plans"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    plan: Mapped[dict[str, Any]]
+    actual: Mapped[dict[str, Any] | None]
+    """Null until an attempt ends."""
     created_at: Mapped[datetime]
 
 

@@ -30,7 +30,13 @@ from cluster.kuberay.quantity import quantity
 from cluster.kuberay.settings import KubeRaySettings
 from cluster.kuberay.states import is_finished, launch_state, said
 from rlhf_service.errors import LauncherError, SpecError
-from rlhf_service.launching import Capacity, LaunchRequest, LaunchState
+from rlhf_service.launching import (
+    Capacity,
+    Inventory,
+    LaunchRequest,
+    LaunchState,
+    Submission,
+)
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
 
@@ -89,6 +95,30 @@ class KubeRayLauncher:
         left += [f"RayCluster {name_of(c)}" for c in clusters if name_of(c) not in kept]
         left += [f"pod {name_of(pod)}" for pod in pods if holds_room(pod, kept)]
         return sorted(left)
+
+    def remove(self, job_id: str) -> None:
+        """Delete the job's RayJobs, finished ones too, and clusters that have none."""
+        labels = labels_of(self._settings, job_id)
+        for kind in (RAYJOBS, RAYCLUSTERS):
+            for found in self._api.list(kind, self._namespace, labels)[0]:
+                if kind is RAYJOBS or not owner_of(found):
+                    self._api.delete(kind, self._namespace, name_of(found))
+
+    def inventory(self) -> Inventory:
+        """RayJobs that are not over. Their parts are theirs, and go with them."""
+        mine = {INSTANCE: self._settings.instance}
+        labels = [
+            found["metadata"].get("labels", {})
+            for found in self._api.list(RAYJOBS, self._namespace, mine)[0]
+            if not is_finished(found) and not found["metadata"].get("deletionTimestamp")
+        ]
+        return Inventory(
+            [
+                Submission(job_id=label[JOB], attempt=int(label[ATTEMPT]), owner="")
+                for label in labels
+                if label.keys() >= {JOB, ATTEMPT}
+            ]
+        )
 
     def logs(self, submission_id: str) -> str:
         """What the driver printed: from its cluster's dashboard, else from the job's folder, else

@@ -16,6 +16,7 @@ from rlhf_service.cli.keys import keys_app
 from rlhf_service.cli.local import local
 from rlhf_service.cli.logs import logs_app
 from rlhf_service.cli.models import models_app
+from rlhf_service.cli.plan import planning
 from rlhf_service.cli.webhooks import webhooks_app
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ for part, panel in (
     (inspect_app, "What a job says and leaves"),
     (logs_app, "What a job says and leaves"),
     (drafts_app, "Before a job"),
+    (planning, "Before a job"),
     (models_app, "Models and files"),
     (keys_app, "Service and keys"),
     (admin_app, "Service and keys"),

@@ -11,7 +11,6 @@ import typer
 
 from rlhf_service.cli.connection import connect
 from rlhf_service.cli.plain import plain_errors, read_spec, text_of
-from rlhf_service.cli.plans import tell_plan
 from rlhf_service.cli.tables import AsJson, print_json, print_record, show
 from rlhf_service.client.call import Call, plain
 from rlhf_service.errors import RlhfError
@@ -36,27 +35,6 @@ def check(spec: SpecFile, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
     if not as_json:
         typer.echo(f"nothing wrong{'; ' + found.note if found.note else ''}")
-
-
-@drafts_app.command()
-@plain_errors
-def plan(
-    spec: SpecFile,
-    gpu: Annotated[str | None, typer.Option(help="For a job on GPUs: H100, …")] = None,
-    devices: Annotated[
-        int | None, typer.Option(min=1, help="GPUs or cores that advice may use.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a job would need, memory and time, and what to change; exit code 1 if it cannot fit."""
-    with connect() as client:
-        found = client.drafts.plan(read_spec(spec), gpu=gpu, devices=devices)
-    if as_json:
-        print_record(found)
-    else:
-        tell_plan(found)
-    if found.fits is False:
-        raise typer.Exit(1)
 
 
 @drafts_app.command()

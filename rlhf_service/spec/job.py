@@ -16,6 +16,10 @@ from rlhf_service.spec.tracking import TrackerKind
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 LabelValue = Annotated[str, StringConstraints(max_length=512)]
+JobName = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+
+PRIORITIES = (-10, 10)
+"""The lowest and the highest."""
 
 
 class CheckpointSpec(Section):
@@ -54,6 +58,16 @@ class JobSpec(Section):
 
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=16)
     """Free key-value pairs for filters."""
+
+    priority: int = Field(default=0, ge=PRIORITIES[0], le=PRIORITIES[1])
+    """Higher starts earlier. An hour in the queue weighs as much as one level."""
+
+    preemptible: bool = False
+    """A waiting job of higher priority may have this one checkpoint and make room; it goes on by
+    itself when there is room again."""
+
+    after: tuple[JobName, ...] = Field(default=(), max_length=32)
+    """Ids of jobs that have to succeed before this one starts; when one does not, this one fails."""
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Decides initial weights, data order and sampling."""

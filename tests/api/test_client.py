@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from api.settings import Settings
 from rlhf_service.cli.app import app
-from rlhf_service.client import AsyncClient, Client, Forbidden, NotSignedIn
+from rlhf_service.client import AsyncClient, Client, Forbidden, NotFound, NotSignedIn
 from rlhf_service.client.live.view import LiveView
 from rlhf_service.events import AlarmRaised, StageStarted
 from rlhf_service.job import JobStatus
@@ -116,6 +116,35 @@ def test_quotas_and_the_audit_log(service):
     assert [entry["action"] for entry in entries] == ["reset_quota", "set_quota"]
     assert {entry["object_id"] for entry in entries} == {"team-a"}
     assert rlhf("audit", "--action", "set_quota").count("team-a") == 1
+
+
+def test_a_plan_and_a_copy_with_changes(service, client, tmp_path):
+    (tmp_path / "job.json").write_text(json.dumps(spec(service, "planned")))
+    plan = json.loads(rlhf("plan", "job.json", "--json"))
+    assert [stage["stage"] for stage in plan["stages"]] == ["sft"]
+    assert client.drafts.plan(spec(service)).stages[0].steps == 10
+    job = rlhf("submit", "job.json").strip()
+    copy = rlhf("clone", job, "--set", "seed=7", "--set", "name=other").strip()
+    assert (client.jobs.get(copy).spec["seed"], client.jobs.get(copy).name) == (7, "other")
+    for one in (job, copy):
+        client.jobs.cancel(one)
+        assert client.jobs.wait(one).status is JobStatus.CANCELLED
+    again = client.jobs.retry(copy, "beginning")
+    assert again.spec["seed"] == 7
+    client.jobs.cancel(again.id)
+    rlhf("delete", job, "--yes")
+    with pytest.raises(NotFound):
+        client.jobs.get(job)
+
+
+def test_webhooks(service):
+    hook, secret = rlhf("webhooks", "create", "https://hooks.example.org/x").split()
+    assert secret
+    [listed] = json.loads(rlhf("webhooks", "list", "--json"))
+    assert listed["id"] == hook and "secret" not in listed
+    assert json.loads(rlhf("webhooks", "deliveries", hook, "--json")) == []
+    rlhf("webhooks", "delete", hook)
+    assert json.loads(rlhf("webhooks", "list", "--json")) == []
 
 
 def test_keys_files_and_lists(service, tmp_path):

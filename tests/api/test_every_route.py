@@ -48,6 +48,7 @@ async def nobody(world: World, headers: dict[str, str]) -> httpx.AsyncClient:
 
 async def owned(world: World) -> dict[str, str]:
     """One of everything that a path can name, all of the operator's."""
+    hook = (await world.client.post("/v1/webhooks", json={"url": "https://a.example"})).json()
     file = await upload(world.client)
     scratch = {"type": "scratch", "hidden_size": 8, "num_heads": 1}
     body = {"model": "scratch", "training_file": file["id"], "rlhf": {"model": scratch}}
@@ -63,7 +64,10 @@ async def owned(world: World) -> dict[str, str]:
     announced = {"filename": "a", "purpose": "fine-tune", "bytes": 3, "mime_type": "text/jsonl"}
     upload_id = (await world.client.post("/v1/uploads", json=announced)).json()["id"]
     (key,) = (await world.get("/v1/keys"))["data"]
+    deliveries = await world.get(f"/v1/webhooks/{hook['id']}/deliveries")
     return {
+        "webhook_id": hook["id"],
+        "delivery_id": deliveries["data"][0]["id"],
         "job_id": job_id,
         "fine_tuning_job_id": job_id,
         "file_id": file["id"],
@@ -143,7 +147,7 @@ async def everything(world: World) -> str:
     """What there is, but for when keys were used."""
     lists = {
         path: (await world.get(path))["data"]
-        for path in ("/v1/jobs", "/v1/files", "/v1/models", "/v1/quotas")
+        for path in ("/v1/jobs", "/v1/files", "/v1/models", "/v1/quotas", "/v1/webhooks")
     }
     keys = [
         (key["id"], key["revoked_at"], key["expires_at"])

@@ -208,10 +208,12 @@ async def test_cancel_while_holding_waits_for_the_last_actor(world: World, state
     world.launcher.stubborn = True
     await world.turn()
     assert world.settings.folder(job_id).stop_flag.exists()
+    world.launcher.immortal = True
     world.launcher.end(name, leftovers=True)
     await world.turn(2)
     job = await world.job(job_id)
     assert job["status"] == "cancelling"
+    assert job_id in world.launcher.removals
     assert f"rlhf/{job_id}/rollout-0" in job["message"]
     world.launcher.end(name)
     await world.turn()

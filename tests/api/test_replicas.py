@@ -210,7 +210,7 @@ async def test_a_late_submit_of_an_ended_job_is_swept(world: World) -> None:
     world.launcher.attempts[driver.submission_id].state = type(
         world.launcher.attempts[driver.submission_id].state
     ).RUNNING
-    await world.services.reconciler.sweep()
+    await world.services.reconciler.sweeper.sweep()
     assert world.launcher.stops == [driver.submission_id]
 
 

@@ -169,6 +169,54 @@ async def test_the_same_key_at_the_same_time(world: World) -> None:
     assert len((await world.get("/v1/jobs"))["data"]) == 1
 
 
+async def test_what_a_client_sends_again_makes_no_second_job(world: World) -> None:
+    again = {"x-stainless-retry-count": "1"}
+    first, second = [await world.client.post("/v1/jobs", json=world.spec()) for _ in range(2)]
+    assert first.json()["id"] != second.json()["id"], "sent twice on purpose"
+    resent = await world.client.post("/v1/jobs", json=world.spec(), headers=again)
+    assert (resent.status_code, resent.json()["id"]) == (200, second.json()["id"])
+    reordered = dict(reversed(world.spec().items()))
+    resent = await world.client.post("/v1/jobs", json=reordered, headers=again)
+    assert resent.json()["id"] == second.json()["id"], "the same, in another order"
+    other = await world.client.post("/v1/jobs", json=world.spec(seed=1), headers=again)
+    assert other.status_code == 201, "its first sending never arrived"
+    assert len((await world.get("/v1/jobs"))["data"]) == 3
+
+
+@pytest.mark.parametrize("first_counts", ["first", "last"])
+async def test_a_repetition_that_overtakes_the_first_sending(
+    world: World, monkeypatch: pytest.MonkeyPatch, first_counts: str
+) -> None:
+    """Both are being checked at once; whichever is stored first answers both."""
+    territory, gates = world.services.jobs.territory, [asyncio.Event(), asyncio.Event()]
+    check, arrived = territory.check, asyncio.Semaphore(0)
+    waiting = iter(gates)
+
+    async def slow(*arguments: Any) -> None:
+        gate = next(waiting)
+        arrived.release()
+        await gate.wait()
+        await check(*arguments)
+
+    monkeypatch.setattr(territory, "check", slow)
+    spec, tasks = world.spec(), []
+    for count in ("0", "1"):
+        headers = {"x-stainless-retry-count": count}
+        post = world.client.post("/v1/jobs", json=spec, headers=headers)
+        tasks.append(asyncio.create_task(post))
+        await arrived.acquire()
+    order = (0, 1) if first_counts == "first" else (1, 0)
+    answers = []
+    for place in order:
+        gates[place].set()
+        answers.append(await tasks[place])
+    assert [answer.status_code for answer in answers] == [201, 200]
+    assert answers[0].json()["id"] == answers[1].json()["id"]
+    monkeypatch.setattr(territory, "check", check)
+    third = await world.client.post("/v1/jobs", json=spec)
+    assert third.status_code == 201, "a further one is meant"
+
+
 async def test_pages_and_filters(world: World) -> None:
     ids = [(await world.submit(labels={"n": str(i % 2), 'a"$b': "x"}))["id"] for i in range(5)]
     await world.ask(ids[4], "cancel")

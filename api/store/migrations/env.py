@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from api.store.tables import Base
+from api.store import queue_tables, tables, webhook_tables  # noqa: F401  (what they define is compared)
+from api.store.base import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -6,7 +6,8 @@ from typing import Any
 
 from rlhf_service.client.call import Call, every, one, part, plain
 from rlhf_service.client.calls.jobs import Spec, as_json
-from rlhf_service.client.records.drafts import CheckedSpec, Plan, PreparedRecipe, Recipe
+from rlhf_service.client.records.drafts import CheckedSpec, PreparedRecipe, Recipe
+from rlhf_service.planning.records import JobPlan
 
 GRADERS = "/v1/fine_tuning/alpha/graders"
 
@@ -16,12 +17,12 @@ def check(text: str) -> Call[CheckedSpec]:
     return Call("POST", "/v1/specs/check", one(CheckedSpec), json={"text": text})
 
 
-def plan(spec: Spec, *, gpu: str | None = None, devices: int | None = None) -> Call[Plan]:
+def plan(spec: Spec, *, gpu: str | None = None, devices: int | None = None) -> Call[JobPlan]:
     """What a job would need: memory of each role, time of each stage, whether it fits, and what to
     change. `gpu` is one of the service's catalogue; advice may use up to `devices`.
     """
     query = {"gpu": gpu, "devices": devices}
-    return Call("POST", "/v1/jobs:plan", one(Plan), json=as_json(spec), query=query)
+    return Call("POST", "/v1/jobs:plan", one(JobPlan), json=as_json(spec), query=query)
 
 
 def preflight(spec: Spec, stage: str | None = None) -> Call[dict[str, Any]]:

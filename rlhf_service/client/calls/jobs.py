@@ -163,6 +163,11 @@ def artefact(job_id: str, path: str) -> str:
     return at(job_id, f"/artefacts/{quote(path)}")
 
 
+def plan(job_id: str) -> Call[dict[str, Any]]:
+    """What was planned when the job was accepted, what it took, and how far apart they are."""
+    return Call("GET", at(job_id, "/plan"), plain)
+
+
 def report(job_id: str) -> Call[dict[str, Any]]:
     """What each stage did and changed; of a running job, so far."""
     return Call("GET", at(job_id, "/report.json"), plain)

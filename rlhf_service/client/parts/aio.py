@@ -63,6 +63,7 @@ class AsyncJobs(AsyncResource):
     log = awaits(jobs.log)
     checkpoints = awaits(jobs.checkpoints)
     artefacts = awaits(jobs.artefacts)
+    plan = awaits(jobs.plan)
     report = awaits(jobs.report)
     report_page = awaits(jobs.report_page)
 

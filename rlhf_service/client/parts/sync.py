@@ -60,6 +60,7 @@ class Jobs(Resource):
     log = sends(jobs.log)
     checkpoints = sends(jobs.checkpoints)
     artefacts = sends(jobs.artefacts)
+    plan = sends(jobs.plan)
     report = sends(jobs.report)
     report_page = sends(jobs.report_page)
 

@@ -1,0 +1,132 @@
+"""`rlhf plan` and `rlhf calibrate`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from rlhf_service.cli.connection import connect
+from rlhf_service.cli.plain import plain_errors, read_spec
+from rlhf_service.errors import RlhfError
+from rlhf_service.explain import explain
+from rlhf_service.planning.records import Estimate, JobPlan
+
+GIB = 2**30
+
+planning = typer.Typer()
+
+
+@planning.command()
+@plain_errors
+def plan(
+    spec: Annotated[Path, typer.Argument(help="Job specification, YAML or JSON.")],
+    gpu: Annotated[
+        str | None, typer.Option(help="A GPU of the catalogue, for jobs on GPUs: H100.")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or cores, that advice may use.")
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Plan here, without a service, by this profile of `rlhf calibrate`."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a job would need, before it runs; exit code 1 when it does not fit."""
+    raw = read_spec(spec)
+    found = asked(raw, gpu, devices) if profile is None else worked_out(raw, gpu, devices, profile)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        show(Console(), found)
+    if found.fits is False:
+        raise typer.Exit(1)
+
+
+FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@planning.command(context_settings=FORWARDED)
+def calibrate(context: typer.Context) -> None:
+    """Measure this machine, so that plans know its memory and speed."""
+    # It starts processes of the cluster, which lives in another package.
+    os.execv(sys.executable, [sys.executable, "-m", "cluster.calibrate", *context.args])
+
+
+def asked(raw: dict[str, Any], gpu: str | None, devices: int | None) -> JobPlan:
+    """The service's plan."""
+    with connect() as client:
+        return client.drafts.plan(raw, gpu=gpu, devices=devices)
+
+
+def worked_out(raw: dict[str, Any], gpu: str | None, devices: int | None, profile: Path) -> JobPlan:
+    """The same arithmetic in this process. Raises RlhfError."""
+    from rlhf_service.planning.catalogue import GPUS, gpu_profile
+    from rlhf_service.planning.device import read_profile
+    from rlhf_service.planning.parts import Setting
+    from rlhf_service.planning.placement import advised
+    from rlhf_service.spec import JobSpec
+
+    if gpu is not None and gpu not in GPUS:
+        raise RlhfError(f"no GPU {gpu!r} in the catalogue; there are {', '.join(GPUS)}")
+    try:
+        spec = JobSpec.model_validate(raw)
+    except ValidationError as fault:
+        first = explain(dict(fault.errors()[0]), raw, lambda _: "")
+        raise RlhfError(f"{first['field']}: {first['message']}") from None
+    host = read_profile(profile)
+    if host is None:
+        raise RlhfError(f"there is no {profile}; `rlhf calibrate --out {profile}` writes it")
+    setting = Setting(host=host, gpu=gpu_profile(gpu) if gpu else None)
+    return advised(spec, setting, devices or (8 if spec.resources.on_gpu else host.cores))
+
+
+def show(console: Console, plan: JobPlan) -> None:
+    """As tables."""
+    console.print(f"on {escape(plan.device)} ({escape(plan.source)})", highlight=False)
+    memory = Table("processes", Column("each", justify="right"), "most of it", title="memory")
+    for role in plan.memory:
+        widest = sorted(role.parts, key=lambda part: -part.bytes)[:3]
+        parts = ", ".join(f"{part.name} {part.bytes / GIB:.2f}" for part in widest)
+        memory.add_row(f"{role.processes} × {role.role} ({role.on})", size(role.bytes), parts)
+    console.print(memory)
+    stages = Table("stage", "steps", "a step", "all", "phases", title="seconds")
+    for stage in plan.stages:
+        phases = ", ".join(f"{name} {figure(one)}" for name, one in stage.phases.items())
+        stages.add_row(
+            stage.stage, str(stage.steps), figure(stage.step), figure(stage.seconds), phases
+        )
+    console.print(stages)
+    verdict = {True: "fits", False: "does not fit", None: "whether it fits is not known"}
+    console.print(f"[bold]{verdict[plan.fits]}[/bold]; {figure(plan.seconds)} s in all")
+    for reason in plan.reasons:
+        console.print(f"- {escape(reason)}", highlight=False)
+    for one in plan.advice:
+        console.print(
+            f"advice: {escape(one.field)} {escape(one.now)} → {escape(one.better)}: {escape(one.why)}",
+            highlight=False,
+        )
+    for assumed in plan.assumptions:
+        console.print(f"[dim]assumed: {escape(assumed)}[/dim]", highlight=False)
+
+
+def size(estimate: Estimate) -> str:
+    """GiB."""
+    if estimate.value is None:
+        return "unknown"
+    return f"{'≥ ' if estimate.at_least else ''}{estimate.value / GIB:.2f} GiB"
+
+
+def figure(estimate: Estimate) -> str:
+    """Three digits."""
+    if estimate.value is None:
+        return "unknown"
+    return f"{'≥ ' if estimate.at_least else ''}{estimate.value:.3g}"

@@ -1,0 +1,1 @@
+"""Measures this machine, with the very pieces that jobs run."""

@@ -1,0 +1,163 @@
+"""What a device does in a second: measured by `rlhf calibrate`, or from a maker's public figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from rlhf_service.errors import StorageError
+from rlhf_service.planning.shape import Family
+from rlhf_service.spec.base import Section
+from rlhf_service.spec.learner import Precision
+from rlhf_service.storage import write_atomically
+
+FORMAT = 1
+"""Of the profile's file; another number is measured anew."""
+
+FILE = "device-profile.json"
+"""Its name in the control plane's folder."""
+
+Loss = Literal["language", "policy"]
+"""Cross-entropy of tokens; or log-probs with the entropy of each distribution."""
+
+
+class LayerCost(Section):
+    """One layer of a network, its matrix products left out."""
+
+    per_call: float = Field(ge=0)
+    """Seconds, however few the tokens."""
+    per_byte: float = Field(ge=0)
+    """Seconds for each byte that the forward pass keeps."""
+
+
+class NetworkCost(Section):
+    """Networks of one family."""
+
+    forward: LayerCost
+    backward: LayerCost
+    decode: float = Field(ge=0)
+    """Seconds of one layer for one more token of one row."""
+
+
+class LossCost(Section):
+    """Seconds for each logit."""
+
+    forward: float = Field(ge=0)
+    backward: float = Field(ge=0)
+
+
+class EngineCost(Section):
+    """What DeepSpeed adds at one ZeRO stage."""
+
+    per_tensor: float = Field(ge=0)
+    """Seconds for each parameter tensor that learns: its hooks in one forward and backward pass."""
+    step_per_tensor: float = Field(ge=0)
+    """Seconds for each in an optimiser step."""
+    step_per_parameter: float = Field(ge=0)
+    """Seconds for each parameter that this rank steps."""
+
+
+class Arithmetic(Section):
+    """One precision with one number of threads."""
+
+    matmul: tuple[tuple[float, float], ...] = Field(min_length=1)
+    """(n, floating-point operations a second) of an n × n × n product, n rising."""
+    networks: dict[Family, NetworkCost]
+    losses: dict[Loss, LossCost]
+    engines: dict[str, EngineCost]
+    """By ZeRO stage."""
+    decode_call: float = Field(ge=0)
+    """Seconds of one decoding step outside the layers."""
+    draw: float = Field(ge=0)
+    """Seconds to draw from one logit."""
+
+    def product(self, m: float, k: float, n: float) -> float:
+        """Seconds of an m × k by k × n product."""
+        return 2 * m * k * n / self.rate((m * k * n) ** (1 / 3))
+
+    def rate(self, size: float) -> float:
+        """Between the points measured, in proportion on a logarithmic scale."""
+        points = self.matmul
+        if size <= points[0][0]:
+            return points[0][1]
+        for (a, low), (b, high) in pairwise(points):
+            if size <= b:
+                share = math.log(size / a) / math.log(b / a)
+                return math.exp(math.log(low) * (1 - share) + math.log(high) * share)
+        return points[-1][1]
+
+
+Role = Literal["driver", "learner", "rollout", "reward", "weights"]
+
+
+class DeviceProfile(Section):
+    """A device and the process around it. Seconds, bytes, and floating-point operations."""
+
+    format: int = FORMAT
+    name: str
+    kind: Literal["cpu", "cuda"]
+    source: str
+    """`measured`, or where the figures are published."""
+    measured_at: str | None = None
+    memory: int = Field(gt=0)
+    """Bytes: of a GPU; or of the whole machine, which all processes share."""
+    cores: int = Field(default=1, ge=1)
+    bandwidth: float = Field(gt=0)
+    """Bytes copied in a second, read and written counted as one."""
+    link: float | None = Field(default=None, gt=0)
+    """Bytes a second of an all-reduce between two ranks; null when unknown."""
+    store: float | None = Field(default=None, gt=0)
+    """Bytes a second into or out of Ray's object store."""
+    digest: float | None = Field(default=None, gt=0)
+    """Bytes a second of the digest that every published tensor gets."""
+    baseline: dict[Role, int]
+    """Bytes of a process before it has any network: its imports; of a GPU: its context."""
+    threads: dict[int, dict[Precision, Arithmetic]]
+    """By torch threads; a GPU has one entry, under 1."""
+
+    def arithmetic(self, precision: Precision, threads: int) -> Arithmetic | None:
+        """With the most threads measured that are no more than asked for; None for a precision that was
+        not measured."""
+        known = [n for n in sorted(self.threads) if n <= threads] or sorted(self.threads)[:1]
+        return self.threads[known[-1]].get(precision) if known else None
+
+
+def write_profile(profile: DeviceProfile, path: Path) -> None:
+    """Raises StorageError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, profile.model_dump_json(indent=1))
+    except OSError as fault:
+        raise StorageError(f"{path} cannot be written: {fault.strerror}") from None
+
+
+def read_profile(path: Path) -> DeviceProfile | None:
+    """None when there is none. Raises StorageError for a file that is no profile."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as fault:
+        raise StorageError(f"device profile {path} cannot be read: {fault}") from None
+    try:
+        found = DeviceProfile.model_validate_json(text)
+    except ValidationError:
+        raise StorageError(
+            f"{path} is no device profile of this version; run `rlhf calibrate` again"
+        ) from None
+    if found.format != FORMAT:
+        raise StorageError(
+            f"{path} has format {found.format}, not {FORMAT}; run `rlhf calibrate` again"
+        )
+    return found
+
+
+def baseline_of(profile: DeviceProfile, role: Role) -> int | None:
+    """Bytes of an empty process of `role`, when measured."""
+    found: Mapping[Role, int] = profile.baseline
+    return found.get(role)

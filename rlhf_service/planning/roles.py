@@ -1,0 +1,156 @@
+"""Every process of a job, by role, with what it holds at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlhf_service.planning.device import Role, baseline_of
+from rlhf_service.planning.memory import (
+    AROUND,
+    CONNECTED,
+    KEPT_VERSIONS,
+    Parts,
+    element_of,
+    host_bytes,
+    learner_parts,
+    reward_parts,
+    rollout_parts,
+)
+from rlhf_service.planning.networks import Unknown
+from rlhf_service.planning.parts import Setting, StageParts
+from rlhf_service.planning.records import Estimate, MemoryPart, RoleMemory, total
+from rlhf_service.spec.job import JobSpec
+from rlhf_service.spec.stages import PpoStage
+
+
+def roles(
+    spec: JobSpec, found: Sequence[StageParts | Unknown], setting: Setting
+) -> tuple[RoleMemory, ...]:
+    """Every process of the job, by role."""
+    known = [parts for parts in found if isinstance(parts, StageParts)]
+    unknown = next((parts.why for parts in found if isinstance(parts, Unknown)), None)
+    memory = [learners(spec, known, unknown, setting), *offloaded(spec, known)]
+    if spec.needs_pools:
+        drawing = [parts for parts in known if isinstance(parts.stage, PpoStage)]
+        memory += [pool(role, spec, drawing, unknown, setting) for role in ("rollout", "reward")]
+        memory.append(plain("weights", setting))
+        memory += store(spec, drawing)
+    memory.append(plain("driver", setting))
+    return tuple(memory)
+
+
+def learners(
+    spec: JobSpec, known: Sequence[StageParts], unknown: str | None, setting: Setting
+) -> RoleMemory:
+    """Stages follow one another; the one that needs most counts."""
+    ranks = spec.resources.learner.num_workers
+    widest: tuple[str | None, Parts] = (None, {})
+    for parts in known:
+        pools = isinstance(parts.stage, PpoStage)
+        held = learner_parts(spec.learner, ranks, parts.work, parts.policy, parts.critic, pools)
+        if sum(held.values()) > sum(widest[1].values()):
+            widest = (parts.stage.name, held)
+    if ranks > 1 and widest[1] and not spec.resources.on_gpu:
+        widest[1]["connections"] = CONNECTED
+    on_gpu = spec.resources.on_gpu
+    return role_memory("learner", ranks, on_gpu, widest[1], widest[0], unknown, setting)
+
+
+def offloaded(spec: JobSpec, known: Sequence[StageParts]) -> list[RoleMemory]:
+    """What learners on GPUs keep in the host's memory, when they offload."""
+    if not (spec.resources.on_gpu and spec.learner.offload_optimizer and known):
+        return []
+    ranks = spec.resources.learner.num_workers
+    engines = [[p.policy, *([p.critic] if p.critic else [])] for p in known]
+    most = max(host_bytes(spec.learner, ranks, each) for each in engines)
+    part = MemoryPart(name="offloaded optimizer", bytes=round(most))
+    return [
+        RoleMemory(
+            role="learner", processes=ranks, on="cpu", bytes=Estimate(value=most), parts=(part,)
+        )
+    ]
+
+
+def pool(
+    role: Role,
+    spec: JobSpec,
+    drawing: Sequence[StageParts],
+    unknown: str | None,
+    setting: Setting,
+) -> RoleMemory:
+    """Rollout or reward actors."""
+    own = spec.resources.rollout if role == "rollout" else spec.resources.reward
+    widest: tuple[str | None, Parts] = (None, {})
+    for parts in drawing:
+        if role == "rollout":
+            rows = -(-parts.work.prompts // own.num_actors)
+            held = rollout_parts(
+                parts.policy.shape,
+                element_of(spec.learner),
+                rows,
+                parts.work.prompt_length,
+                parts.work.new_tokens,
+                parts.policy.lora,
+            )
+        elif parts.scorers is None:
+            unknown = "a network of the reward is not known"
+            continue
+        else:
+            length = parts.work.prompt_length + parts.work.new_tokens
+            held = reward_parts(list(parts.scorers), length)
+        if widest[0] is None or sum(held.values()) > sum(widest[1].values()):
+            widest = (parts.stage.name, held)
+    on_gpu = spec.resources.on_gpu and own.gpus_per_actor > 0
+    return role_memory(role, own.num_actors, on_gpu, widest[1], widest[0], unknown, setting)
+
+
+def store(spec: JobSpec, drawing: Sequence[StageParts]) -> list[RoleMemory]:
+    """Ray's object store, which the weights pass through: memory of the host, shared by all."""
+    element = element_of(spec.learner)
+    sizes = [
+        element * (p.policy.learning if p.policy.lora else p.policy.parameters) for p in drawing
+    ]
+    if not sizes:
+        return []
+    most = KEPT_VERSIONS * max(sizes)
+    part = MemoryPart(name="object store", bytes=most)
+    return [
+        RoleMemory(role="weights", processes=1, on="cpu", bytes=Estimate(value=most), parts=(part,))
+    ]
+
+
+def plain(role: Role, setting: Setting) -> RoleMemory:
+    """A process without a network."""
+    return role_memory(role, 1, False, {}, None, None, setting)
+
+
+def role_memory(
+    role: Role,
+    processes: int,
+    on_gpu: bool,
+    parts: Parts,
+    stage: str | None,
+    unknown: str | None,
+    setting: Setting,
+) -> RoleMemory:
+    """With the process itself, as far as it was measured."""
+    profile = setting.gpu if on_gpu else setting.host
+    parts = {name: size for name, size in parts.items() if size}
+    baseline = None if profile is None else baseline_of(profile, role)
+    if baseline is not None:
+        parts["process"] = float(baseline)
+    if parts and not on_gpu and role not in ("driver", "weights"):
+        parts["around"] = float(AROUND)
+    held = [Estimate(value=sum(parts.values()))] if parts else []
+    if unknown is not None:
+        held.append(Estimate.none(unknown))
+    if baseline is None:
+        held.append(Estimate.none(f"what an empty {role} process holds was not measured"))
+    return RoleMemory(
+        role=role,
+        processes=processes,
+        on="cuda" if on_gpu else "cpu",
+        bytes=total(held),
+        stage=stage,
+        parts=tuple(MemoryPart(name=name, bytes=round(size)) for name, size in parts.items()),
+    )

@@ -1,0 +1,165 @@
+"""Seconds of a stage's steps, phase by phase."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlhf_service.planning.activations import Pass
+from rlhf_service.planning.device import DeviceProfile
+from rlhf_service.planning.memory import SCORED_ROWS, Trained, element_of
+from rlhf_service.planning.records import Estimate, Phase, total
+from rlhf_service.planning.seconds import Machine
+from rlhf_service.planning.shape import Shape
+from rlhf_service.planning.workload import Work
+from rlhf_service.spec.job import JobSpec
+from rlhf_service.spec.judges import HttpReward, LabelModelReward, PythonReward, ScoreModelReward
+from rlhf_service.spec.reward import EnsembleReward, RewardModelReward, RewardSpec, parts_of
+from rlhf_service.spec.stages import PpoStage, StageSpec
+
+OUTSIDE = (HttpReward, ScoreModelReward, LabelModelReward, PythonReward)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Times the steps of one job on one device."""
+
+    spec: JobSpec
+    profile: DeviceProfile
+
+    def machine(self, threads: int, precision: str | None = None) -> Machine | None:
+        """A process with so many threads; None for a precision that was not measured."""
+        wanted = self.spec.learner.precision if precision is None else precision
+        one = 1 if self.profile.kind == "cuda" else threads
+        arithmetic = self.profile.arithmetic("bf16" if wanted == "bf16" else "fp32", one)
+        if arithmetic is None:
+            return None
+        element = 2 if wanted == "bf16" else 4
+        return Machine(profile=self.profile, arithmetic=arithmetic, element=element)
+
+    def phases(
+        self,
+        stage: StageSpec,
+        work: Work,
+        policy: Trained,
+        critic: Trained | None,
+        scorers: Sequence[Shape] | None,
+    ) -> dict[Phase, Estimate]:
+        """`scorers` are the reward's networks; None when one of them is not known."""
+        machine = self.machine(self.spec.resources.learner.num_threads)
+        if machine is None:
+            why = f"{self.spec.learner.precision} was not measured on {self.profile.name}"
+            return {"update": Estimate.none(why)}
+        engines = [policy] + ([critic] if critic is not None else [])
+        update = self._update(machine, work, engines)
+        if not isinstance(stage, PpoStage):
+            return {"update": update}
+        return {
+            "generate": self.generate(policy, work.prompts, work.prompt_length, work.new_tokens),
+            "judge": self.judge(stage.reward, work, scorers),
+            "annotate": Estimate(value=self._annotate(machine, work, policy, critic)),
+            "update": update,
+            "publish": self._publish(policy),
+        }
+
+    def generate(self, policy: Trained, prompts: int, length: int, new: int) -> Estimate:
+        """Seconds until every rollout actor has answered its share."""
+        pool = self.spec.resources.rollout
+        machine = self.machine(pool.num_threads)
+        if machine is None:
+            return Estimate.none(f"{self.spec.learner.precision} was not measured")
+        rows = math.ceil(prompts / pool.num_actors)
+        seconds = machine.generate(policy.shape, rows, length, new)
+        return Estimate(value=seconds * self._crowd(pool.num_actors, pool.num_threads))
+
+    def judge(self, reward: RewardSpec, work: Work, scorers: Sequence[Shape] | None) -> Estimate:
+        """Seconds until every reward actor has scored its share."""
+        parts = [part for _, part in parts_of(reward, "")]
+        outside = [part.type for part in parts if isinstance(part, OUTSIDE)]
+        if outside:
+            return Estimate.none(f"how long a {outside[0]} reward takes is known once it is asked")
+        rules = [p.type for p in parts if not isinstance(p, RewardModelReward | EnsembleReward)]
+        if rules:
+            return Estimate.none(f"the time of a {rules[0]} reward is not measured (often small)")
+        pool = self.spec.resources.reward
+        machine = self.machine(pool.num_threads, "fp32")
+        if scorers is None or machine is None:
+            return Estimate.none("the reward model is not known")
+        rows = math.ceil(work.prompts / pool.num_actors)
+        length = work.prompt_length + work.new_tokens
+        whole, rest = divmod(rows, SCORED_ROWS)
+        seconds = sum(
+            count
+            * machine.forward(s, Pass(rows=n, length=length, predicted=0, learnt=0), None, None)
+            for s in scorers
+            for count, n in ((whole, SCORED_ROWS), (1, rest))
+            if count and n
+        )
+        return Estimate(value=seconds * self._crowd(pool.num_actors, pool.num_threads))
+
+    def _annotate(
+        self, machine: Machine, work: Work, policy: Trained, critic: Trained | None
+    ) -> float:
+        assert work.annotate is not None
+        one = work.annotate
+        # The policy, and the reference beside it.
+        seconds = 2 * machine.forward(policy.shape, one, "policy", None)
+        if critic is not None:
+            scalar = Pass(rows=one.rows, length=one.length, predicted=0, learnt=0)
+            seconds += machine.forward(critic.shape, scalar, None, None)
+        return work.annotations * seconds * self._learners()
+
+    def _update(self, machine: Machine, work: Work, engines: Sequence[Trained]) -> Estimate:
+        learner, ranks = self.spec.learner, self.spec.resources.learner.num_workers
+        seconds, moved = 0.0, 0.0
+        for number, trained in enumerate(engines):
+            first = number == 0
+            one = work.update
+            if not first:
+                one = Pass(rows=one.rows, length=one.length, predicted=0, learnt=0)
+            tensors = trained.shape.tensors
+            if trained.lora is not None:
+                tensors = 2 * trained.shape.layers * len(trained.shape.adapted(trained.lora))
+            both = machine.both(trained.shape, one, work.loss if first else None, trained.lora)
+            seconds += work.updates * (both + machine.hooks(learner.zero_stage, tensors))
+            owned = trained.learning / (ranks if learner.zero_stage else 1)
+            seconds += work.optimizer_steps * machine.step(learner.zero_stage, tensors, owned)
+            moved += self._exchanged(work, trained)
+        known = Estimate(value=seconds * self._learners())
+        if ranks == 1:
+            return known
+        if self.profile.link is None:
+            return total([known, Estimate.none("the speed between ranks is not known")])
+        # The rate is that of two ranks; in a ring of more, each byte passes (n − 1)/n · 2 times.
+        return total([known, Estimate(value=moved * 2 * (ranks - 1) / ranks / self.profile.link)])
+
+    def _exchanged(self, work: Work, trained: Trained) -> float:
+        """Bytes that a rank exchanges in a step."""
+        element = element_of(self.spec.learner)
+        gradient = element * trained.learning
+        zero = self.spec.learner.zero_stage
+        if zero == 0:
+            return work.optimizer_steps * gradient
+        if zero == 3:
+            whole = element * (trained.learning + trained.frozen)
+            # Gathered forward and backward at half an all-reduce each, as is the scattered gradient.
+            return work.updates * (whole + gradient / 2)
+        return work.updates * gradient + work.optimizer_steps * gradient / 2
+
+    def _publish(self, policy: Trained) -> Estimate:
+        if self.profile.store is None or self.profile.digest is None:
+            return Estimate.none("the object store's speed is not known")
+        element = element_of(self.spec.learner)
+        whole = element * (policy.learning if policy.lora else policy.parameters)
+        return Estimate(value=whole / self.profile.store + whole / self.profile.digest)
+
+    def _learners(self) -> float:
+        own = self.spec.resources.learner
+        return self._crowd(own.num_workers, own.num_threads)
+
+    def _crowd(self, processes: int, threads: int) -> float:
+        """How much longer it takes when processes share too few cores."""
+        if self.profile.kind == "cuda":
+            return 1.0
+        return max(1.0, processes * threads / self.profile.cores)
