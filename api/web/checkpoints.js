@@ -32,6 +32,7 @@ export class Checkpoints {
     try {
       this.show((await get(`/v1/jobs/${this.jobId}/checkpoints`, { signal: this.signal })).data);
     } catch (fault) {
+      this.none.hidden = true;
       if (!this.signal.aborted) this.host.replaceChildren(el("p", { class: "fault" }, fault.message));
     }
   }

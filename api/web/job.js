@@ -76,8 +76,9 @@ class Head {
     const action = (verb, text, before) => el("button", { type: "button", dataset: { verb }, onclick: (event) => this.act(event.target, verb, before) }, text);
     this.actions = [action("pause", "Pause"), action("resume", "Resume"), action("cancel", "Cancel", () => confirmed(
       `Cancel ${job.name}?`, "It stops for good. Its checkpoints and events stay. To go on later, pause it instead.", "Cancel the job")),
-      action("retry", "Retry"), action("delete", "Delete", () => confirmed(
-        `Delete ${job.name}?`, "Its log, checkpoints and files go for good.", "Delete the job", "Keep it"))];
+      action("retry", "Retry")];
+    this.remove = action("delete", "Delete", () => confirmed(
+      `Delete ${job.name}?`, "Its log, checkpoints and files go for good.", "Delete the job", "Keep it"));
     this.play = el("a", { class: "button", href: `#playground=${job.id}`, hidden: true }, "Try the model");
     this.element = el("header", { class: "job-head" },
       el("div", {},
@@ -89,7 +90,7 @@ class Head {
         el("a", { class: "button", href: `/web/report.html#${job.id}`, target: "_blank", rel: "opener" }, "Report"),
         el("button", { type: "button", onclick: () => this.save(job.id) }, "Save report"),
         el("a", { class: "button", href: `#submit=${job.id}` }, "Edit a copy"),
-        el("a", { class: "button", href: `#compare=${job.id}` }, "Compare")),
+        el("a", { class: "button", href: `#compare=${job.id}` }, "Compare"), this.remove),
       this.fault);
   }
 
@@ -115,7 +116,7 @@ class Head {
     this.shown = job.status;
     this.message.textContent = job.status === "failed" ? "" : job.message;
     this.play.hidden = job.status !== "succeeded";
-    for (const button of this.actions) {
+    for (const button of [...this.actions, this.remove]) {
       const able = can[button.dataset.verb](job.status);
       button.disabled = !able;
       button.hidden = !able && !(button.dataset.verb === "cancel" && job.status === "cancelling");

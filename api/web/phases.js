@@ -45,4 +45,4 @@ export class Phases {
   }
 }
 
-const place = (name) => (name === OTHER ? "x" : PHASES.indexOf(name));
+const place = (name) => (name === OTHER ? PHASES.length : PHASES.indexOf(name));
