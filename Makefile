@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE = 1
 export GOMP_SPINCOUNT = 30000
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup demo serve test lint bench clean
+.PHONY: setup demo serve test openai-clients lint bench clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; set PYTHON="; exit 1; }
@@ -29,8 +29,12 @@ serve: $(READY)
 	$(BIN)/rlhf serve
 
 # Two at a time: whatever needs Ray is one group, so there is one cluster; the rest runs beside it.
-test: $(READY)
+test: $(READY) openai-clients
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+openai-clients: $(READY)
+	@# Three major versions of the package, each in a folder of its own in $(VENV).
+	$(BIN)/python -m tests.api.openai_clients
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -38,6 +38,8 @@ TITLES = {
     503: "Not available now",
 }
 RETRY_MAY_HELP = {408, 429, 500, 502, 503, 504}
+WAIT = {429: "1", 503: "5"}
+"""Seconds until the same request may be answered, where nobody knows better."""
 OPENAI_PATHS = ("/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/chat", "/v1/completions")
 """Where OpenAI clients call: there an invalid request is 400, as they expect, not 422."""
 
@@ -72,6 +74,8 @@ def problem(
     if faults:
         body["errors"] = list(faults)
     headers = {} if status in RETRY_MAY_HELP else {"x-should-retry": "false"}
+    if status in WAIT:
+        headers["retry-after"] = WAIT[status]
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     headers |= more_headers or {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import errors
@@ -73,6 +73,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         lifespan=lifespan,
         docs_url=None,  # it would load its scripts from elsewhere
         redoc_url=None,
+        openapi_url=None,  # made in a thread below: it takes seconds
         generate_unique_id_function=operation_id,
     )
     app.state.services = services
@@ -111,6 +112,10 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         health,
     ):
         app.include_router(routes.router)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())
 
     @app.get("/web/report.html", include_in_schema=False)
     async def report_page() -> FileResponse:

@@ -135,7 +135,7 @@ class Services:
             events=Events(database, signals, metrics),
             streams=streams,
             reports=Reports(database),
-            artefacts=Artefacts(jobs, settings),
+            artefacts=Artefacts(jobs, reconciler.visitor.copies, settings),
             checkpoints=Checkpoints(database, settings),
             models=models,
             registry=registry,
@@ -191,5 +191,6 @@ class Services:
         self.graders.close()
         self.preflights.close()
         self.cluster.close()
+        self.reconciler.visitor.copies.close()
         await self.database.close()
         await asyncio.to_thread(self.tracer.close)

@@ -128,6 +128,14 @@ class Settings(BaseSettings):
     gpu: str = ""
     """GPU of the planner's catalogue that the cluster has, for plans of jobs on GPUs."""
 
+    artefacts: str = ""
+    """Where finished checkpoints, models, events and completion records of jobs are copied to, as any
+    URI that fsspec knows (`s3://bucket/prefix`); nowhere when empty. Credentials: the environment of
+    the control plane and of the cluster's nodes."""
+
+    artefacts_grace: float = Field(default=600.0, ge=0)
+    """Seconds that a driver may go on copying after its job's end."""
+
     reconcile: bool = True
     """Run the background loops in this process."""
 
@@ -290,6 +298,11 @@ class Settings(BaseSettings):
     def uploads(self) -> Path:
         """Uploaded files; jobs may read them."""
         return self.storage / "data" / "files"
+
+    @property
+    def driver_grace(self) -> float:
+        """Seconds a driver may live on after writing the completion record."""
+        return self.result_grace + (self.artefacts_grace if self.artefacts else 0.0)
 
     def folder(self, job_id: str) -> JobFolder:
         """The job's files."""

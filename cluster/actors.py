@@ -18,7 +18,9 @@ from typing import Any, Literal
 
 import ray
 
+from cluster.meters import RayMeters
 from cluster.peaks import measured
+from cluster.readings import of_rollouts, of_scores
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, WeightsCorrupt, WeightsUnavailable
 from rlhf_service.events import MemoryMeasured
@@ -75,7 +77,7 @@ class RolloutActor:
 
     def __init__(self, label: str, store: ray.actor.ActorHandle, device: str, threads: int) -> None:
         self._label, self._device = label, device
-        self._channel = ObjectStoreChannel(store)
+        self._channel, self._meters = ObjectStoreChannel(store), RayMeters.of_actor(label)
         self._engine: Any = None
         self._built: tuple[Path, Precision] | None = None
         self._tracer = tracer_of_process("rlhf-rollout")
@@ -100,9 +102,12 @@ class RolloutActor:
             engine = self._engine_for(request)
             if engine.version != request.version:
                 engine.load_weights(self._channel.fetch(request.version))
-            return engine.generate(
-                request.prompts, request.sampling, version=request.version, seed=request.seed
-            )
+            with self._meters.timed("rlhf_rollout_duration_seconds"):
+                rollouts: list[Rollout] = engine.generate(
+                    request.prompts, request.sampling, version=request.version, seed=request.seed
+                )
+            self._meters.take(of_rollouts(rollouts, request.version))
+            return rollouts
         except (WeightsUnavailable, WeightsCorrupt) as fault:
             return Refused(fault, transient=True)
         except RlhfError as fault:
@@ -129,6 +134,7 @@ class RewardActor:
         self._label, self._device = label, device
         self._rewards: dict[str, RewardFunction] = {}
         self._tracer = tracer_of_process("rlhf-reward")
+        self._meters = RayMeters.of_actor(label)
         self._threads, self._warming = threads, prepare_process(threads)
 
     def __repr__(self) -> str:
@@ -147,7 +153,11 @@ class RewardActor:
 
     def _score(self, request: ScoreRequest) -> list[ScoreOutcome] | Refused:
         try:
-            return list(self._reward_for(request).score(request.rollouts))
+            reward = self._reward_for(request)
+            with self._meters.timed("rlhf_score_duration_seconds"):
+                outcomes = list(reward.score(request.rollouts))
+            self._meters.take(of_scores(outcomes))
+            return outcomes
         except RlhfError as fault:
             return Refused(fault, transient=False)
         except Exception:

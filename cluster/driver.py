@@ -23,10 +23,15 @@ import ray
 
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
+from cluster.meters import RayMeters
 from cluster.outcome import Outcome
 from cluster.peaks import measured
+from cluster.readings import of_attempt
 from cluster.replay import reported_steps
 from cluster.sinks import Forwarder, JsonlSink
+from rlhf_service.artefacts.build import SECONDS_VARIABLE, store_of_process
+from rlhf_service.artefacts.mirror import Mirror
+from rlhf_service.artefacts.restore import restore
 from rlhf_service.events import JobStopped, Log, RoleStopped
 from rlhf_service.job import StopReason
 from rlhf_service.spec.job import JobSpec
@@ -36,9 +41,14 @@ from rlhf_service.tracing.build import PARENT_VARIABLE, tracer_of_process
 log = logging.getLogger("rlhf.driver")
 
 DRAIN_SECONDS = 30
+MIRROR_SECONDS = 600
+CANCELLED_MIRROR_SECONDS = 10
 START_SECONDS = 600
 """What the learners' processes may take to start, however short the job's patience is."""
 OUTCOME_GRACE_SECONDS = 3
+
+METERS_SECONDS = 2.0
+"""Between two looks at how long the learners have been silent, for Prometheus."""
 
 POLL_SECONDS = "0.25"
 """How often Ray Train looks at its workers; a report or a death waits that long."""
@@ -61,14 +71,47 @@ def main() -> int:
     sink = JsonlSink(folder, args.job.name, args.attempt, producer(args.attempt))
     tracer = tracer_of_process("rlhf-driver")
     with forwarding(folder, args.attempt):
+        mirror = mirroring(folder, sink)
         parent = os.environ.get(PARENT_VARIABLE)
         with tracer.span("attempt", parent, job=folder.root.name, attempt=args.attempt) as span:
             stopped = drive(spec, folder, args.attempt, sink, span.traceparent)
             span.note(reason=stopped.reason)
-        sink.emit(stopped)
+        last_word(stopped, sink, mirror)
     tracer.close()
     log.info("attempt %d ended: %s %s", args.attempt, stopped.reason, stopped.message)
     return 0 if stopped.reason is StopReason.COMPLETED else 1
+
+
+def mirroring(folder: JobFolder, sink: JsonlSink) -> Mirror | None:
+    """Bring back what the folder has lost, then keep copies, where the operator wants them."""
+
+    def complain(message: str) -> None:
+        sink.emit(Log(level="warning", message=message[:2000]))
+
+    try:
+        store = store_of_process()
+        if store is None:
+            return None
+        if came := restore(folder, store):
+            sink.emit(Log(message=f"brought back from the copies: {', '.join(came)}"))
+    except Exception as fault:
+        log.exception("nothing is brought back")
+        complain(f"the copies of this job's files cannot be read: {fault}")
+        return None
+    mirror = Mirror(folder, store, complain)
+    mirror.start()
+    return mirror
+
+
+def last_word(stopped: JobStopped, sink: JsonlSink, mirror: Mirror | None) -> None:
+    """Say how the attempt ended; then the copies have their time to be completed."""
+    sink.emit(stopped)
+    if mirror is None:
+        return
+    seconds = float(os.environ.get(SECONDS_VARIABLE, MIRROR_SECONDS))
+    if stopped.reason is StopReason.CANCELLED_BY_USER:  # who cancels or pauses waits for it
+        seconds = min(seconds, CANCELLED_MIRROR_SECONDS)
+    mirror.close(seconds)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -199,8 +242,12 @@ def watch(assignment: LearnerAssignment, folder: JobFolder, sink: JsonlSink) -> 
     settled_at: float | None = None
     pulse = Pulse(folder, assignment.attempt)
     patience = assignment.spec.recovery.stall_timeout
+    meters, told_at = RayMeters(folder.root.name, "driver", 0), 0.0
     while thread.is_alive():
         thread.join(timeout=0.2)
+        if time.monotonic() - told_at > METERS_SECONDS:
+            told_at = time.monotonic()
+            meters.take(of_attempt(assignment.attempt, pulse.silence()))
         if pulse.silence() > (patience if pulse.started else max(patience, START_SECONDS)):
             return stalled(pulse, sink)
         if Outcome.read(folder, assignment.attempt) is not None:

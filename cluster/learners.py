@@ -118,6 +118,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     # After the environment is set: DeepSpeed reads it when imported.
     import torch
 
+    from cluster.meters import MeteredSink, RayMeters
     from cluster.peaks import measured
     from cluster.pools import RayPools
     from cluster.sinks import JsonlSink
@@ -141,7 +142,8 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     job = assignment.folder.name
     trackers = [build_tracker(kind, folder.tracking, job, spec.name) for kind in kinds]
     own = JsonlSink(folder, job, assignment.attempt, producer)
-    sink = TrackedSink(own, dict(zip(kinds, trackers, strict=True)))
+    metered = MeteredSink(own, RayMeters(job, "learner", group.rank))
+    sink = TrackedSink(metered, dict(zip(kinds, trackers, strict=True)))
     context = StageContext(
         spec=spec,
         folder=folder,

@@ -48,6 +48,8 @@ class LocalCluster:
         self._temporary: Path | None = None
         self._lock: TextIO | None = None
         self.dashboard_url = ""
+        self.metrics_address = ""
+        """`host:port` where the node's figures are exported for Prometheus."""
         self.token_file = folder / "ray-token"
 
     @property
@@ -68,6 +70,7 @@ class LocalCluster:
         write_atomically(self._folder / "temporary", str(self._temporary))
         ports = free_ports(9)
         self.dashboard_url = f"http://127.0.0.1:{ports[1]}"
+        self.metrics_address = f"127.0.0.1:{ports[7]}"
         # Processes that are killed leave temporary files; they go with the folder.
         scratch = {"TMPDIR": str(self._temporary)}
         log = (self._folder / "ray.log").open("wb")

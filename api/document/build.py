@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from api.document.examples import BODIES, FORMS
 from api.document.refusals import JSON, refusal, statuses
 from api.schemas.problem import Problem
 
+ONE = threading.Lock()
 TAGS = {
     "jobs": "Submitting jobs, watching their state, stopping them, making new ones from them.",
     "events": "A job's gap-free log: in pages, live, as metrics and as samples.",
@@ -24,6 +26,7 @@ TAGS = {
     "keys": "API keys, and who the caller is.",
     "quotas": "What tenants may use.",
     "audit": "Who did what.",
+    "webhooks": "Telling other services what becomes of jobs.",
     "internal": "What drivers call.",
     "health": "For load balancers and probes.",
 }
@@ -33,10 +36,25 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "download_archive": ("application/x-tar",),
     "stream_events": ("text/event-stream",),
     "get_job_report_page": ("text/html",),
+    "metrics": ("text/plain", "application/openmetrics-text"),
     "create_chat_completion": ("application/json", "text/event-stream"),
     "create_completion": ("application/json", "text/event-stream"),
 }
 """Operation → media types of its answer where that is no record of ours."""
+BYTES: JSON = {"type": "string"}
+SCHEMAS: dict[str, JSON] = {
+    "application/json": {"type": "object"},
+    "text/event-stream": {
+        "type": "object",
+        "description": "One event.",
+        "properties": {
+            "id": {"type": "string"},
+            "event": {"type": "string"},
+            "data": {"type": "string", "description": "JSON."},
+        },
+    },
+}
+"""Media type → what it holds, where that is not just bytes."""
 RANGED = ("download_artefact", "get_file_content")
 """Answer with parts of a file, and with nothing when the caller has it."""
 REPEATABLE = ("submit_job", "retry_job", "clone_job", "create_fine_tuning_job")
@@ -50,6 +68,11 @@ def operation_id(route: APIRoute) -> str:
 
 def document(app: FastAPI) -> JSON:
     """Made once for each application."""
+    with ONE:
+        return made_once(app)
+
+
+def made_once(app: FastAPI) -> JSON:
     if app.openapi_schema is None:
         made = get_openapi(
             title=app.title,
@@ -79,15 +102,12 @@ def complete(path: str, operation: JSON) -> None:
     name, answers = operation["operationId"], operation["responses"]
     answers.pop("422", None)
     if name in CONTENTS:
-        schema = {"type": "string"}
-        answers["200"]["content"] = {
-            kind: {"schema": {"type": "object"} if kind == "application/json" else schema}
-            for kind in CONTENTS[name]
-        }
+        content = {kind: {"schema": SCHEMAS.get(kind, BYTES)} for kind in CONTENTS[name]}
+        answers["200"]["content"] = content
     if name in RANGED:
-        bytes_ = {"application/octet-stream": {"schema": {"type": "string"}}}
-        parts = {"multipart/byteranges": {"schema": {"type": "string"}}}
-        answers["206"] = {"description": "The ranges asked for.", "content": bytes_ | parts}
+        kinds = ("application/octet-stream", "multipart/byteranges")
+        content = {kind: {"schema": BYTES} for kind in kinds}
+        answers["206"] = {"description": "The ranges asked for.", "content": content}
         answers["304"] = {"description": "The caller has it: the ETag is the same."}
     if name in REPEATABLE:
         again = "What the same request made before."

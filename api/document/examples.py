@@ -67,6 +67,7 @@ BODIES: Mapping[str, Any] = {
     "create_key": {"name": "notebook", "scopes": ["read", "write"]},
     "rotate_key": {"grace_seconds": 3600},
     "set_quota": {"cpus": 8},
+    "create_webhook": {"url": "https://example.org/hooks/rlhf"},
     "post_events": {
         "events": [
             {

@@ -10,6 +10,7 @@ from api.service.secret import attempt_token, digest, owner_of
 from api.settings import Settings
 from api.store.tables import AttemptRow, JobRow
 from api.store.types import now
+from rlhf_service.artefacts.build import SECONDS_VARIABLE, URI_VARIABLE, job_uri
 from rlhf_service.launching import LaunchRequest, submission_id
 from rlhf_service.spec import JobSpec
 from rlhf_service.storage import JobFolder, write_atomically
@@ -48,9 +49,14 @@ def launch_request(job: JobRow, settings: Settings, secret: bytes) -> LaunchRequ
 
 def driver_environment(job: JobRow, settings: Settings) -> dict[str, str]:
     """What the job's processes need to know of the operator's choices."""
-    if not settings.otlp_endpoint:
-        return {}
-    return {ENDPOINT_VARIABLE: settings.otlp_endpoint, PARENT_VARIABLE: job.traceparent or ""}
+    chosen: dict[str, str] = {}
+    if settings.otlp_endpoint:
+        chosen[ENDPOINT_VARIABLE] = settings.otlp_endpoint
+        chosen[PARENT_VARIABLE] = job.traceparent or ""
+    if settings.artefacts:
+        chosen[URI_VARIABLE] = job_uri(settings.artefacts, job.id)
+        chosen[SECONDS_VARIABLE] = f"{settings.artefacts_grace:g}"
+    return chosen
 
 
 async def prepare_folder(job: JobRow, folder: JobFolder) -> None:

@@ -16,6 +16,7 @@ from api.reconcile.attempts import launch_request, open_attempt, prepare_folder
 from api.reconcile.settlement import Facts, Retry, Settle, Wait, settle
 from api.reconcile.spool import Spool
 from api.service.cluster import Cluster
+from api.service.copies import Copies
 from api.service.ingest import take_in
 from api.service.signals import Signals
 from api.settings import Settings
@@ -60,6 +61,7 @@ class Visitor:
         metrics: Instruments | None = None,
     ) -> None:
         self.metrics = metrics or Instruments()
+        self.copies = Copies(settings)
         self.database = database
         self.cluster = cluster
         self.signals = signals
@@ -177,7 +179,7 @@ class Visitor:
             if state is LaunchState.PENDING:
                 grace = 0.0
         else:
-            grace, waited = self.settings.result_grace, await asyncio.to_thread(result_age, folder)
+            grace, waited = self.settings.driver_grace, await asyncio.to_thread(result_age, folder)
         last = self._stopped_at.get(attempt.submission_id)
         if waited >= grace and (last is None or time.monotonic() - last > 5):
             self._stopped_at[attempt.submission_id] = time.monotonic()
@@ -192,6 +194,8 @@ class Visitor:
         gone_since = self._gone_since.setdefault(name, time.monotonic())
         gone_for, grace = time.monotonic() - gone_since, self.settings.leftover_grace
         result = await asyncio.to_thread(read_result, folder)
+        if result is None:
+            result = await self.copies.result(lease.job_id)
         leftovers = await self.cluster.leftovers(lease.job_id)
         if leftovers and gone_for >= grace:
             await self.cluster.remove(lease.job_id)

@@ -61,7 +61,7 @@ async def download_archive(
     job_id: JobId, caller: CallerDep, parts: ServicesDep, path: Under = ""
 ) -> StreamingResponse:
     """The job's files as one tar archive, made while it is sent."""
-    found = await parts.artefacts.every(caller, job_id, path)
+    found = await parts.artefacts.at_hand(caller, job_id, path)
     headers = {
         "content-disposition": f'attachment; filename="{job_id}.tar"',
         "content-length": str(tar_size(job_id, found)),

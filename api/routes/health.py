@@ -34,7 +34,9 @@ async def readyz(parts: ServicesDep, response: Response) -> Readiness:
 
 @router.get("/metrics", response_class=Response)
 async def metrics(
-    token: BearerToken, parts: ServicesDep, accept: Annotated[str, Header()] = ""
+    token: BearerToken,
+    parts: ServicesDep,
+    accept: Annotated[str, Header(description="Plain text, or OpenMetrics when asked for.")] = "",
 ) -> Response:
     """Prometheus' text format. Needs the token of `RLHF_METRICS_TOKEN`, or an operator's key."""
     if not parts.scrape.opens(token):

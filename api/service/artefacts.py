@@ -14,6 +14,7 @@ from urllib.parse import quote
 from api.schemas.artefacts import ArtefactView
 from api.schemas.base import Page
 from api.service.caller import Caller
+from api.service.copies import Copies
 from api.service.faults import BadParameter, NotFound
 from api.service.jobs import Jobs
 from api.settings import Settings
@@ -45,14 +46,16 @@ class Artefact:
     file: Path
     bytes: int
     modified: float
+    """0 when only the copies have it."""
 
 
 class Artefacts:
     """What the routes under `/v1/jobs/{id}/artefacts` and `archive` call."""
 
-    def __init__(self, jobs: Jobs, settings: Settings) -> None:
+    def __init__(self, jobs: Jobs, copies: Copies, settings: Settings) -> None:
         self.jobs = jobs
         self.settings = settings
+        self.copies = copies
 
     async def page(
         self, caller: Caller, job_id: str, under: str, after: str | None, limit: int
@@ -68,9 +71,22 @@ class Artefacts:
         """Every file, by path. Raises NotFound or BadParameter."""
         root = await self._root(caller, job_id)
         parts = checked_parts(under, "path") if under else ()
-        found = await asyncio.to_thread(lambda: sorted(walk(root, parts), key=lambda a: a.path))
+        found = await asyncio.to_thread(lambda: list(walk(root, parts)))
+        have = {artefact.path for artefact in found}
+        for name, size in (await self.copies.sizes(job_id, "/".join(parts))).items():
+            if name not in have and shown(name.split("/")):
+                found.append(Artefact(name, root / name, size, 0.0))
+        found.sort(key=lambda artefact: artefact.path)
         if under and not found:
             raise NotFound(f"job {job_id} has no file {under!r}", "path")
+        return found
+
+    async def at_hand(self, caller: Caller, job_id: str, under: str) -> list[Artefact]:
+        """The same, with what only the copies have brought back to the folder."""
+        found = await self.every(caller, job_id, under)
+        for artefact in found:
+            if not artefact.modified:
+                await self.copies.fetch(job_id, artefact.path)
         return found
 
     async def file(self, caller: Caller, job_id: str, path: str) -> Path:
@@ -78,6 +94,8 @@ class Artefacts:
         root = await self._root(caller, job_id)
         parts = checked_parts(path, "path")
         found = await asyncio.to_thread(inside, root, parts)
+        if found is None and shown(parts) and await self.copies.fetch(job_id, "/".join(parts)):
+            found = await asyncio.to_thread(inside, root, parts)
         if found is None:
             raise NotFound(f"job {job_id} has no file {path!r}", "path")
         return found
@@ -96,9 +114,14 @@ def checked_parts(path: str, param: str) -> tuple[str, ...]:
     return parts
 
 
+def shown(parts: Sequence[str]) -> bool:
+    """Whether the file may be seen at all."""
+    return parts[0] in PUBLIC and not any(part.startswith(".") for part in parts)
+
+
 def inside(root: Path, parts: Sequence[str]) -> Path | None:
     """The regular file that `parts` name, when it is shown and really lies under `root`."""
-    if parts[0] not in PUBLIC or any(part.startswith(".") for part in parts):
+    if not shown(parts):
         return None
     real = Path(os.path.realpath(root.joinpath(*parts)))
     return real if real.is_relative_to(os.path.realpath(root)) and real.is_file() else None

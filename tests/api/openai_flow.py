@@ -1,11 +1,13 @@
 """The whole life of a fine-tuning job through one version of the openai package, and nothing else.
 
-`python -I -S openai_flow.py <folder of the package> <base_url> <key>`; tells the id of the job that
-is to succeed on its first line and `ok` on its last.
+`python -I openai_flow.py <folder of the package> <base_url> <key> <model> <checkpoint>`; tells the id
+of the job that is to succeed on its first line and `ok` on its last. The model and the checkpoint are
+those of an earlier job.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 
@@ -32,6 +34,75 @@ def until(jobs, job_id, status):
         assert time.monotonic() < end, (job.status, status)
         time.sleep(0.05)
     return job
+
+
+def methods(client) -> None:
+    """Preferences and reinforcement, as their own files ask."""
+    asked = {"messages": [{"role": "user", "content": "2+2="}]}
+    right, wrong = ([{"role": "assistant", "content": text}] for text in ("4", "5"))
+    pair = {"input": asked, "preferred_output": right, "non_preferred_output": wrong}
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}
+    job = started(client, pair, method)
+    assert job.method.dpo.hyperparameters.beta == 0.2
+    prompt = {**asked, "answer": "4"}
+    grader = {**GRADER, "reference": "{{item.answer}}"}
+    method = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    job = started(client, prompt, method)
+    assert job.method.type == "reinforcement"
+
+
+def started(client, row, method):
+    content = json.dumps(row).encode() + b"\n"
+    file = client.files.create(file=("rows.jsonl", content), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(
+        model="scratch", training_file=file.id, method=method, extra_body=OURS
+    )
+    client.fine_tuning.jobs.cancel(job.id)
+    until(client.fine_tuning.jobs, job.id, "cancelled")
+    return job
+
+
+def uploads(client) -> None:
+    """A file in parts, by the client's own cutting and by hand."""
+    rows = ROW * 50
+    done = client.uploads.upload_file_chunked(
+        file=rows,
+        filename="rows.jsonl",
+        bytes=len(rows),
+        mime_type="text/jsonl",
+        purpose="fine-tune",
+        part_size=1000,
+    )
+    assert done.status == "completed"
+    assert client.files.content(done.file.id).read() == rows
+    client.files.delete(done.file.id)
+    kind = {"purpose": "fine-tune", "mime_type": "text/jsonl"}
+    other = client.uploads.create(filename="x.jsonl", bytes=len(ROW) + 1, **kind)
+    part = client.uploads.parts.create(other.id, data=ROW)
+    try:
+        client.uploads.complete(other.id, part_ids=[part.id])
+    except openai.BadRequestError as fault:
+        assert fault.param == "part_ids"
+    else:
+        raise AssertionError("its size was not checked")
+    assert client.uploads.cancel(other.id).status == "cancelled"
+
+
+def chats(client, model) -> None:
+    """Whole and streamed, as a chat and as plain text."""
+    asked = {"model": model, "messages": [{"role": "user", "content": "good"}]}
+    asked |= {"max_tokens": 6, "seed": 3}
+    whole = client.chat.completions.create(**asked)
+    told = "".join(
+        chunk.choices[0].delta.content or ""
+        for chunk in client.chat.completions.create(**asked, stream=True)
+        if chunk.choices
+    )
+    assert told == whole.choices[0].message.content and whole.usage.completion_tokens > 0
+    plain = {"model": model, "prompt": "good", "max_tokens": 4, "seed": 3}
+    text = client.completions.create(**plain).choices[0].text
+    pieces = [part.choices[0].text for part in client.completions.create(**plain, stream=True)]
+    assert "".join(pieces) == text
 
 
 def main() -> None:
@@ -61,23 +132,27 @@ def main() -> None:
     assert [found.id for found in jobs.list(limit=1)][:2] == [other.id, job.id]
     by_metadata = {f"metadata[{name}]": value for name, value in other.metadata.items()}
     assert [found.id for found in jobs.list(extra_query=by_metadata)] == [other.id]
-    if hasattr(jobs, "pause"):
-        jobs.pause(other.id)
-        until(jobs, other.id, "paused")
-        jobs.resume(other.id)
+    without = [found.id for found in jobs.list(extra_query={"metadata": "null"})]
+    assert job.id in without and other.id not in without
+    jobs.pause(other.id)
+    until(jobs, other.id, "paused")
+    jobs.resume(other.id)
     jobs.cancel(other.id)
     until(jobs, other.id, "cancelled")
 
-    graders = getattr(getattr(client.fine_tuning, "alpha", None), "graders", None)
-    if graders is not None:
-        graders.validate(grader=GRADER)
-        assert graders.run(grader=GRADER, model_sample="4", extra_body={"item": {}}).reward == 1.0
+    graders = client.fine_tuning.alpha.graders
+    graders.validate(grader=GRADER)
+    assert graders.run(grader=GRADER, model_sample="4", extra_body={"item": {}}).reward == 1.0
+    methods(client)
+    uploads(client)
+    for model in sys.argv[4:]:
+        chats(client, model)
 
     for ask, kind in (
         (lambda: jobs.retrieve("ftjob-none"), openai.NotFoundError),
         (lambda: jobs.cancel(other.id + "x"), openai.NotFoundError),
         (
-            lambda: jobs.resume(job.id) if hasattr(jobs, "pause") else jobs.cancel(job.id),
+            lambda: jobs.resume(job.id),
             openai.ConflictError,
         ),
         (lambda: create(suffix="other", extra_headers=key), openai.ConflictError),
@@ -92,9 +167,7 @@ def main() -> None:
             raise AssertionError(f"no {kind.__name__}")
     assert client.models.delete(done.fine_tuned_model).deleted
     assert client.files.delete(file.id).deleted
-    features = [name for name in ("pause",) if hasattr(jobs, name)]
-    features += ["graders"] * (graders is not None)
-    print("ok", openai.__version__, *features)
+    print("ok", openai.__version__)
 
 
 main()

@@ -132,3 +132,11 @@ async def test_a_preflight_brings_no_torch_in(world: World) -> None:
     command = [sys.executable, "-c", code, json.dumps(spec)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+async def test_a_busy_service_says_when_to_come_back(world: World) -> None:
+    world.services.preflights._running = 10**6
+    body = {"spec": rewarded(world, CHECK)}
+    answer = await world.client.post("/v1/jobs:preflight", json=body)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    assert "x-should-retry" not in answer.headers

@@ -221,6 +221,10 @@ def test_monitors_select_what_there_is():
     assert wanted.items() <= service["metadata"]["labels"].items()
     [endpoint] = by_kind["ServiceMonitor"]["spec"]["endpoints"]
     assert endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
+    secret = endpoint["authorization"]["credentials"]
+    [pod] = [p for name, p in pods(objects) if name.startswith("Deployment/")]
+    [token] = [v for v in pod["containers"][0]["env"] if v["name"] == "RLHF_METRICS_TOKEN"]
+    assert token["valueFrom"]["secretKeyRef"] == secret
     assert by_kind["PodMonitor"]["metadata"]["labels"]["release"] == "prometheus"
 
 

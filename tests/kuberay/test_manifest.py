@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from math import ceil
 
 import pytest
@@ -158,3 +160,13 @@ def test_quantities(text, value):
 def test_no_quantity():
     with pytest.raises(ValueError, match="many"):
         quantity("many")
+
+
+def test_the_launcher_needs_nothing_heavy():
+    """A control plane that makes RayJobs has no use for Ray itself."""
+    heavy = ("ray", "torch", "transformers", "fastapi")
+    code = (
+        f"import cluster.kuberay.launcher, sys; print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

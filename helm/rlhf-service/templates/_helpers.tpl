@@ -46,6 +46,10 @@ imagePullSecrets:
 {{ .Values.controlPlane.apiKeySecret | default (printf "%s-api-key" .Release.Name) }}
 {{- end }}
 
+{{- define "rlhf.metrics-secret" -}}
+{{ .Values.monitoring.tokenSecret | default (printf "%s-metrics" .Release.Name) }}
+{{- end }}
+
 {{- define "rlhf.database-secret" -}}
 {{- if .Values.database.trial.enabled -}}
 {{ .Release.Name }}-database
@@ -88,6 +92,10 @@ imagePullSecrets:
   valueFrom: {secretKeyRef: {name: {{ include "rlhf.database-secret" . }}, key: url}}
 - name: RLHF_BOOTSTRAP_KEY
   valueFrom: {secretKeyRef: {name: {{ include "rlhf.api-key-secret" . }}, key: api-key}}
+{{- if .Values.monitoring.enabled }}
+- name: RLHF_METRICS_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ include "rlhf.metrics-secret" . }}, key: token}}
+{{- end }}
 {{- range $name, $value := .Values.controlPlane.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}

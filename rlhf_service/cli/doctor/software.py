@@ -121,7 +121,7 @@ def gpu() -> Finding:
     except metadata.PackageNotFoundError:
         version = ""
     if "+cpu" in version:
-        remedy = "install a CUDA build of PyTorch; see docs/deploy.md"
+        remedy = "install a CUDA build of PyTorch; see docs/deploy/machine.md"
         return warn("GPU", f"{said}, but PyTorch {version} cannot use it", remedy)
     return ok("GPU", said)
 
