@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE = 1
 export GOMP_SPINCOUNT = 30000
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup demo serve test openai-clients lint bench clean
+.PHONY: setup demo serve test openai-clients lint peers clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; set PYTHON="; exit 1; }
@@ -36,10 +36,21 @@ openai-clients: $(READY)
 	@# Three major versions of the package, each in a folder of its own in $(VENV).
 	$(BIN)/python -m tests.api.openai_clients
 
+# TRL 0.24 (the last with PPO) and 1.16 (GRPO), each in an environment of its own: what the
+# benchmarks compare with. They read nothing of this project but tests/benchmarks/peers.
+peers: $(READY) .venv-peers/.ready .venv-peers-grpo/.ready
+
+.venv-peers/.ready: tests/benchmarks/peers/ppo-constraints.txt
+.venv-peers-grpo/.ready: tests/benchmarks/peers/grpo-constraints.txt
+.venv-peers/.ready .venv-peers-grpo/.ready:
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $< trl torch transformers
+	touch $@
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) .rlhf .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-peers-grpo .rlhf .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

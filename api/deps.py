@@ -37,7 +37,8 @@ BearerToken = Annotated[str, Depends(bearer_token)]
 
 async def signed_in(request: Request, token: BearerToken, parts: ServicesDep) -> Caller:
     """The caller, who may look and, for what is no mere look, write. Raises Forbidden."""
-    caller = let_in(request, parts, await parts.sign_in.check(token))
+    shown = trail_of(request.scope).shown or await parts.sign_in.check(token)
+    caller = let_in(request, parts, shown)
     needed = Scope.READ if request.method in LOOKS else Scope.WRITE
     return allowed(caller, needed)
 
@@ -73,11 +74,20 @@ def trail(request: Request) -> Trail:
     return trail_of(request.scope)
 
 
+JobId = Annotated[str, Path(min_length=1, max_length=64, description="The job's id.")]
+
+
+async def driving(request: Request, job_id: JobId, token: BearerToken, parts: ServicesDep) -> int:
+    """The attempt whose driver sends this."""
+    found = trail_of(request.scope).attempt
+    return found if found is not None else await parts.events.attempt_of(job_id, token)
+
+
+AttemptDep = Annotated[int, Depends(driving)]
 TrailDep = Annotated[Trail, Depends(trail)]
 SignedIn = Depends(signed_in)
 CallerDep = Annotated[Caller, Depends(signed_in)]
 AdminDep = Annotated[Caller, Depends(administering)]
 
-JobId = Annotated[str, Path(min_length=1, max_length=64, description="The job's id.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 AfterSeq = Annotated[int, Query(ge=0, le=2**53, description="Only events numbered above this.")]

@@ -86,7 +86,7 @@ def too_often(request: Request) -> RateLimited | None:
     """What to say to an address that shows wrong credentials again and again."""
     failures: Rates = request.app.state.services.failures
     address = address_of(request.scope)
-    log.warning("%s: wrong credentials for %s", address, request.url.path)
+    log.warning("%s: wrong credentials for %r", address, request.url.path)
     taken = failures.take(address)
     if taken is None or taken.allowed:
         return None
@@ -96,22 +96,27 @@ def too_often(request: Request) -> RateLimited | None:
     )
 
 
+def refusal(request: Request, fault: Fault) -> JSONResponse:
+    """The answer that a fault asks for."""
+    if isinstance(fault, WrongCredentials):
+        fault = too_often(request) or fault
+    return problem(
+        request,
+        fault.status,
+        fault.code,
+        fault.message,
+        fault.param,
+        fault.faults,
+        more_headers=fault.headers,
+    )
+
+
 def install(app: FastAPI) -> None:
     """Let every exception of a route end in `problem`."""
 
     @app.exception_handler(Fault)
     async def on_fault(request: Request, fault: Fault) -> JSONResponse:
-        if isinstance(fault, WrongCredentials):
-            fault = too_often(request) or fault
-        return problem(
-            request,
-            fault.status,
-            fault.code,
-            fault.message,
-            fault.param,
-            fault.faults,
-            more_headers=fault.headers,
-        )
+        return refusal(request, fault)
 
     @app.exception_handler(UserError)
     async def on_user_error(request: Request, fault: UserError) -> JSONResponse:

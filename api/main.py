@@ -19,6 +19,7 @@ from api.auditing import Auditing
 from api.document import build as document
 from api.document.build import operation_id
 from api.envelope import Envelope
+from api.gate import Gate
 from api.observe.middleware import Observed
 from api.routes import (
     artefacts,
@@ -81,6 +82,7 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         "/v1/files": settings.max_file_bytes + FORM_BYTES,
         "/v1/uploads/[^/]+/parts": MAX_PART + FORM_BYTES,
     }
+    app.add_middleware(Gate, sign_in=services.sign_in, events=services.events)
     app.add_middleware(Auditing, audit=services.audit)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))

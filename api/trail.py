@@ -17,11 +17,15 @@ LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(slots=True)
 class Trail:
-    """Made by the envelope, filled in by the routes' dependencies."""
+    """Made by the envelope, filled in by the gate and the routes' dependencies."""
 
     request_id: str
+    shown: Caller | None = None
+    """Whose token it is, when that was asked before the body was read."""
+    attempt: int | None = None
+    """The attempt whose driver sends it, likewise."""
     caller: Caller | None = None
-    """Once signed in."""
+    """Once let in."""
     object_id: str | None = None
     """What was made, where the path does not name it."""
     headers: dict[str, str] = field(default_factory=dict)

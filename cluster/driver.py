@@ -29,6 +29,7 @@ from cluster.peaks import measured
 from cluster.readings import of_attempt
 from cluster.replay import reported_steps
 from cluster.sinks import Forwarder, JsonlSink
+from cluster.stacks import culprits, stacks
 from rlhf_service.artefacts.build import SECONDS_VARIABLE, store_of_process
 from rlhf_service.artefacts.mirror import Mirror
 from rlhf_service.artefacts.restore import restore
@@ -37,6 +38,7 @@ from rlhf_service.job import StopReason
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
 from rlhf_service.tracing.build import PARENT_VARIABLE, tracer_of_process
+from rlhf_service.vitals import read_signs
 
 log = logging.getLogger("rlhf.driver")
 
@@ -219,11 +221,18 @@ class Pulse:
         return list(self._folder.events.glob(f"a{self._attempt}-learner-*.jsonl"))
 
 
-def stalled(pulse: Pulse, sink: JsonlSink) -> JobStopped:
-    """Give the attempt up; the next one goes on from the newest checkpoint."""
-    message = f"no step for {pulse.silence():.0f} s"
-    phase = pulse.last_phase()
-    sink.emit(RoleStopped(role="learner", phase=phase, stalled=True, message=message))
+def stalled(pulse: Pulse, sink: JsonlSink, vitals: Path) -> JobStopped:
+    """Name who hangs, with its last phase and its stacks in the log, and give the attempt up; the
+    next one goes on from the newest checkpoint.
+    """
+    message, phase = f"no step for {pulse.silence():.0f} s", pulse.last_phase()
+    hanging = culprits(read_signs(vitals))
+    roles = ", ".join(sign.role for sign in hanging) or "learner"
+    if hanging:
+        phase = f"{phase}; {hanging[0].phase}"
+    sink.emit(RoleStopped(role=roles, phase=phase, stalled=True, message=message))
+    for sign in hanging:
+        log.error("%s: %s\n%s", sign.role, message, stacks(sign))
     return JobStopped(reason=StopReason.STALLED, message=f"{message}: {phase}", retryable=True)
 
 
@@ -249,7 +258,7 @@ def watch(assignment: LearnerAssignment, folder: JobFolder, sink: JsonlSink) -> 
             told_at = time.monotonic()
             meters.take(of_attempt(assignment.attempt, pulse.silence()))
         if pulse.silence() > (patience if pulse.started else max(patience, START_SECONDS)):
-            return stalled(pulse, sink)
+            return stalled(pulse, sink, folder.vitals(assignment.attempt))
         if Outcome.read(folder, assignment.attempt) is not None:
             settled_at = settled_at or time.monotonic()
             # The other ranks may be waiting for the one that failed; their work is void.

@@ -19,6 +19,7 @@ from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
 from rlhf_service.tracing.base import Tracer
 from rlhf_service.tracing.build import tracer_of_process
+from rlhf_service.vitals import Entered, ignore
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +98,18 @@ class Place:
     def __init__(self, report_every: int) -> None:
         self.stage, self.step = "start", 0
         self._report_every = report_every
+        self._reached: Entered = ignore
 
     def __str__(self) -> str:
         return f"{self.stage} step {self.step}"
 
+    def listen(self, reached: Entered) -> None:
+        """Have each place told."""
+        self._reached = reached
+
     def reach(self, stage: str, step: int) -> None:
         self.stage, self.step = stage, step
+        self._reached(f"after {self}")
         # A report waits until the controller has taken the one before, so not every step makes one.
         if step % self._report_every == 0:
             import ray.train
@@ -129,6 +136,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     from rlhf_service.stages.pipeline import run_pipeline
     from rlhf_service.tracking.build import build_tracker
     from rlhf_service.tracking.sink import TrackedSink
+    from rlhf_service.vitals import Vitals
 
     torch.set_num_threads(spec.resources.learner.num_threads)
     torch.manual_seed(spec.seed)
@@ -140,6 +148,9 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     life = group.broadcast(next_life(folder, assignment.attempt) if group.rank == 0 else 0)
     producer = f"a{assignment.attempt}-learner-{life}-{group.rank}"
     job = assignment.folder.name
+    role = "learner" if group.size == 1 else f"learner-{group.rank}"
+    vitals = Vitals(folder.vitals(assignment.attempt) / f"{role}.json", role)
+    place.listen(vitals.enter)
     trackers = [build_tracker(kind, folder.tracking, job, spec.name) for kind in kinds]
     own = JsonlSink(folder, job, assignment.attempt, producer)
     metered = MeteredSink(own, RayMeters(job, "learner", group.rank))
@@ -155,6 +166,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
         sink=sink,
         reported=group.broadcast(reported_steps(folder) if group.rank == 0 else {}),
         progress=place.reach,
+        entered=lambda phase: vitals.enter(f"{phase}, {place}"),
     )
     if life > 1:
         context.emit(Recovered(role="learner", message="the learner group restarted"))
@@ -165,4 +177,5 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     finally:
         own.emit(measured("learner", group.rank))
         sink.close()
+        vitals.close()
     return Outcome(StopReason.COMPLETED)

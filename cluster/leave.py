@@ -19,21 +19,27 @@ from rlhf_service.storage import JobFolder
 
 POLL_SECONDS = 0.5
 
-AT_WORK = ("cluster.driver", "ray::RayTrainWorker", "ray::RolloutActor", "ray::RewardActor")
+DRIVER = ("cluster.driver",)
+AT_WORK = (*DRIVER, "ray::RayTrainWorker", "ray::RolloutActor", "ray::RewardActor")
 """Parts of command lines: processes that a checkpoint needs."""
 
 
-def leave(folder: JobFolder, attempt: int, seconds: float, at_work: Callable[[], bool]) -> bool:
+def leave(
+    folder: JobFolder,
+    attempt: int,
+    seconds: float,
+    runs_here: Callable[[tuple[str, ...]], bool],
+) -> bool:
     """Ask for a stop and wait for the attempt's last word. False when `seconds` did not suffice.
 
-    Returns at once when the job is over, or when nothing of it runs in this pod.
+    Returns at once when nothing of the job runs in this pod. Its driver may still have events to
+    send and files to copy when the learners are done.
     """
     deadline = time.monotonic() + seconds
-    while not is_over(folder, attempt):
-        if not at_work():
-            return True
-        # Again and again: the driver of a resumed attempt takes an old request away.
-        folder.stop_flag.touch()
+    while runs_here(DRIVER if is_over(folder, attempt) else AT_WORK):
+        if not is_over(folder, attempt):
+            # Again and again: the driver of a resumed attempt takes an old request away.
+            folder.stop_flag.touch()
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
@@ -46,14 +52,14 @@ def is_over(folder: JobFolder, attempt: int) -> bool:
     return not folder.root.exists() or any(path.exists() for path in done)
 
 
-def works_here() -> bool:
-    """Whether processes of a job run in this pod."""
+def running_here(parts: tuple[str, ...]) -> bool:
+    """Whether processes with one of these in their command line run in this pod."""
     for process in psutil.process_iter():
         try:
             command = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if any(part in command for part in AT_WORK):
+        if any(part in command for part in parts):
             return True
     return False
 
@@ -64,7 +70,7 @@ def main() -> None:
     parser.add_argument("--attempt", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True, help="longest wait")
     given = parser.parse_args()
-    if not leave(JobFolder(given.job), given.attempt, given.seconds, works_here):
+    if not leave(JobFolder(given.job), given.attempt, given.seconds, running_here):
         print(f"no checkpoint within {given.seconds:g} s; the newest one before will do")
 
 

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rlhf_service.reports import PhaseSeconds
+from rlhf_service.vitals import Entered, ignore
 
 
 class PhaseClock:
     """Seconds of each phase of a step; a phase entered again adds to its seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, entered: Entered = ignore) -> None:
+        self._entered = entered
         self._started = time.perf_counter()
         self._phases = PhaseSeconds()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        self._entered(name)
         started = time.perf_counter()
         yield
         spent = getattr(self._phases, name) + time.perf_counter() - started

@@ -23,6 +23,7 @@ from rlhf_service.reporting import Outline, ppo_report
 from rlhf_service.reports import PpoReport
 from rlhf_service.spec.stages import PpoStage
 from rlhf_service.throughput import NOT_MEASURED, StepWork
+from rlhf_service.vitals import Entered, ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class PpoRun:
     learner: Learner
     weights: WeightChannel
     group: Group
+    entered: Entered = ignore
     work: StepWork | None = None
     """What a step asks for, to report how fast it was done; not reported when absent."""
 
@@ -95,7 +97,7 @@ class StepOutcome:
 
 def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
     """One on-policy step on this rank's shard of the prompts. Collective."""
-    stage, group, clock = run.stage, run.group, PhaseClock()
+    stage, group, clock = run.stage, run.group, PhaseClock(run.entered)
     drawn = draw_responses(run, state, clock)
     quarantined = gather_failures(drawn, group)
     batch = collate(drawn.rollouts, drawn.outcomes, sampling_at(stage, state.step).temperature)

@@ -47,6 +47,10 @@ class JobFolder:
         """What an attempt's driver shows to the control plane; written before it is submitted."""
         return self.root / f"attempt-{attempt}.token"
 
+    def vitals(self, attempt: int) -> Path:
+        """Signs of life of an attempt's processes."""
+        return self.root / "vitals" / f"a{attempt}"
+
     @property
     def faults(self) -> Path:
         """One line for each unexpected exception of a learner."""

@@ -15,6 +15,9 @@ from rlhf_service.records import Rollout, Score, ScoreOutcome
 from rlhf_service.spec.learner import OptimizerSpec
 from rlhf_service.spec.reward import RewardSpec
 
+KEPT = 2
+"""Versions of the weights."""
+
 
 class ListSink:
     """EventSink that remembers."""
@@ -27,16 +30,20 @@ class ListSink:
 
 
 class InProcessChannel:
-    """WeightChannel within one process."""
+    """WeightChannel within one process. Keeps what was published last."""
 
     def __init__(self) -> None:
         self._versions: dict[int, WeightSnapshot] = {}
 
     def publish(self, snapshot: WeightSnapshot) -> None:
         copies = {name: tensor.clone() for name, tensor in snapshot.tensors.items()}
+        # By time, not by number: learners that go back to a checkpoint publish older versions again.
+        self._versions.pop(snapshot.version, None)
         self._versions[snapshot.version] = WeightSnapshot(
             snapshot.version, dict(snapshot.digests), copies
         )
+        for version in list(self._versions)[:-KEPT]:
+            del self._versions[version]
 
     def fetch(self, version: int) -> WeightSnapshot:
         if version not in self._versions:

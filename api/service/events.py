@@ -45,17 +45,19 @@ class Events:
         self.signals = signals
         self.instruments = metrics
 
-    async def post(self, job_id: str, token: str, batch: EventBatch) -> EventReceipt:
-        """Store a driver's events. A token is good for its own attempt's, also late: they are
-        history then.
-        """
+    async def attempt_of(self, job_id: str, token: str) -> int:
+        """The attempt whose driver holds this token. Raises WrongCredentials."""
+        holder = select(AttemptRow.number).where(
+            AttemptRow.job_id == job_id, AttemptRow.token_sha256 == digest(token)
+        )
         async with self.database.read() as session:
-            holder = select(AttemptRow.number).where(
-                AttemptRow.job_id == job_id, AttemptRow.token_sha256 == digest(token)
-            )
             attempt = await session.scalar(holder)
         if attempt is None:
             raise WrongCredentials("this token is not of an attempt of this job")
+        return attempt
+
+    async def post(self, job_id: str, attempt: int, batch: EventBatch) -> EventReceipt:
+        """Store the events of an attempt's driver. Late ones are history."""
         for index, record in enumerate(batch.events):
             check_record(job_id, record, f"events[{index}]")
             check_attempt(attempt, record, f"events[{index}]")

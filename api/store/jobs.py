@@ -70,7 +70,7 @@ async def holding_jobs(session: AsyncSession) -> list[JobRow]:
 async def ended_before(session: AsyncSession, moment: datetime, limit: int = 100) -> list[str]:
     """Ids of jobs that became terminal before `moment` and whose log is longer than its end."""
     query = select(JobRow.id).where(JobRow.finished_at < moment, JobRow.first_seq < JobRow.last_seq)
-    return list(await session.scalars(query.order_by(JobRow.number).limit(limit)))
+    return list(await session.scalars(query.order_by(JobRow.finished_at).limit(limit)))
 
 
 async def find_attempt(session: AsyncSession, job_id: str, number: int) -> AttemptRow | None:

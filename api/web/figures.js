@@ -4,6 +4,8 @@ const chart = (group, title, unit, lines, more = {}) => ({ group, title, unit, l
 const USEFUL = chart("Speed", "Useful work", "share of the measured peak", {}, { ratios: { useful: ["flops_per_second", "peak_flops_per_second", "whole step"], useful_update: ["update_flops_per_second", "peak_flops_per_second", "update"] }, hide: "zeros" });
 const quiet = { hide: "zeros" }; // shown once a figure is not 0
 const steady = { hide: "constant" }; // shown once a figure changes
+const arithmetic = (more = {}) => chart("Speed", "Arithmetic", "useful operations per second",
+  { flops_per_second: "whole step", ...more, peak_flops_per_second: "measured peak" }, quiet);
 
 export const FIGURES = {
   supervised: [
@@ -12,6 +14,7 @@ export const FIGURES = {
     chart("Update", "Gradient norm", "before clipping", { grad_norm: "norm" }),
     chart("Speed", "Throughput", "tokens per second", { tokens_per_second: "trained" }),
     USEFUL,
+    arithmetic(),
   ],
   preference: [
     chart("Objective", "Loss", "−log σ(margin)", { loss: "training" }),
@@ -21,6 +24,7 @@ export const FIGURES = {
     chart("Update", "Gradient norm", "before clipping", { grad_norm: "norm" }),
     chart("Speed", "Throughput", "pairs per second", { pairs_per_second: "trained" }),
     USEFUL,
+    arithmetic(),
   ],
   ppo: [
     chart("Objective", "Reward", "mean over responses", { score_mean: "score", return_mean: "return" }),
@@ -50,8 +54,9 @@ export const FIGURES = {
     USEFUL,
     chart("Speed", "Time of a step", "seconds", {
       "seconds.generate": "generate", "seconds.judge": "judge", "seconds.annotate": "annotate",
-      "seconds.update": "update", "seconds.publish": "publish", "seconds.other": "between",
+      "seconds.update": "update", "seconds.publish": "publish", "seconds.other": "between them",
     }),
+    arithmetic({ update_flops_per_second: "update" }),
     chart("Speed", "Temperature", "of sampling", { temperature: "temperature" }, steady),
   ],
 };

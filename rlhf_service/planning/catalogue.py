@@ -60,6 +60,8 @@ PRODUCTS = ((128.0, 0.02), (512.0, 0.2), (2048.0, 0.5), (8192.0, 0.7))
 """Assumed share of the peak that products of that size reach."""
 MOVED = 0.8
 """Assumed share of the bandwidth."""
+NETWORK = 50e9
+"""Assumed bytes a second of one GPU to other machines: 400 Gbit/s each, eight GPUs a machine."""
 REDUCED = 0.7
 """Assumed share of the link in an all-reduce."""
 CALL = 6e-6
@@ -92,6 +94,7 @@ def gpu_profile(name: str) -> DeviceProfile:
             "memory": int(gpu.memory * 1e9),
             "bandwidth": moved / 2,
             "link": REDUCED * gpu.link * 1e9,
+            "network": REDUCED * NETWORK,
             "store": STORE,
             "digest": STORE,
             "baseline": dict.fromkeys(("learner", "rollout", "reward"), CONTEXT),

@@ -111,6 +111,10 @@ class DeviceProfile(Section):
     """Bytes copied in a second, read and written counted as one."""
     link: float | None = Field(default=None, gt=0)
     """Bytes a second of an all-reduce between two ranks; null when unknown."""
+    network: float | None = Field(default=None, gt=0)
+    """The same between machines, when it is slower; null where there is one machine."""
+    per_machine: int = Field(default=8, ge=1)
+    """Devices that `link` joins."""
     store: float | None = Field(default=None, gt=0)
     """Bytes a second into or out of Ray's object store."""
     digest: float | None = Field(default=None, gt=0)

@@ -129,10 +129,13 @@ class Clock:
         known = Estimate(value=seconds * self._learners())
         if ranks == 1:
             return known
-        if self.profile.link is None:
+        link = self.profile.link
+        if link is not None and self.profile.network and ranks > self.profile.per_machine:
+            link = min(link, self.profile.network)
+        if link is None:
             return total([known, Estimate.none("the speed between ranks is not known")])
         # The rate is that of two ranks; in a ring of more, each byte passes (n − 1)/n · 2 times.
-        return total([known, Estimate(value=moved * 2 * (ranks - 1) / ranks / self.profile.link)])
+        return total([known, Estimate(value=moved * 2 * (ranks - 1) / ranks / link)])
 
     def _exchanged(self, work: Work, trained: Trained) -> float:
         """Bytes that a rank exchanges in a step."""

@@ -60,6 +60,7 @@ def build_run(
         learner=learner,
         weights=channel,
         group=context.group,
+        entered=context.entered,
         work=step_work(context, learner),
     )
 

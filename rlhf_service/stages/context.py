@@ -17,6 +17,7 @@ from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.model import ModelSpec
 from rlhf_service.spec.reward import RewardSpec
 from rlhf_service.storage import JobFolder
+from rlhf_service.vitals import Entered, ignore
 
 
 class StopRequested(Exception):
@@ -59,6 +60,8 @@ class StageContext:
     """Stage → highest step already reported by an earlier life of this job."""
     progress: Callable[[str, int], None]
     """Told (stage, step) after each step."""
+    entered: Entered = ignore
+    """Told each phase of a step when it begins."""
 
     def emit(self, event: Event) -> None:
         """Say it once for all ranks."""

@@ -97,7 +97,8 @@ class Steps:
             seconds = event.report.seconds
             took = {"total": seconds} if isinstance(seconds, float) else dict(seconds)
             self.steps.append(took | {"work": time.process_time() - self._worked})
-        self._worked = time.process_time()
+        if event.type in ("stage_started", "step", "checkpoint"):
+            self._worked = time.process_time()
 
     def mark(self, what: str) -> None:
         self.peaks.append((what, memory("VmHWM")))
@@ -185,9 +186,10 @@ def rollout(settings: Mapping[str, Any], rank: int, root: Path) -> dict[str, Any
     ]
     steps = []
     for number in range(stage.steps):
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         engine.generate(prompts, stage.sampling, version=1, seed=number)
-        steps.append({"generate": time.perf_counter() - started})
+        took = time.perf_counter() - started
+        steps.append({"generate": took, "work": time.process_time() - worked})
     return {"began": began, "steps": steps}
 
 

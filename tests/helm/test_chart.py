@@ -228,6 +228,15 @@ def test_monitors_select_what_there_is():
     assert by_kind["PodMonitor"]["metadata"]["labels"]["release"] == "prometheus"
 
 
+def test_whoever_copies_files_has_the_credentials():
+    objects = rendered("--values", str(HERE / "values" / "kuberay.yaml"))
+    found = dict(pods(objects))
+    for name, pod in found.items():
+        if name.startswith(("Deployment/", "ConfigMap/")):
+            secrets = [source["secretRef"]["name"] for source in pod["containers"][0]["envFrom"]]
+            assert secrets == ["bucket"], name
+
+
 BAD = [
     ("image.worker=rlhf-service/worker-cpu:latest", "worker"),
     ("image.worker=rlhf-service/worker-cpu", "worker"),
@@ -245,6 +254,7 @@ BAD = [
     ("storage.csi.driver=csi.juicefs.com", "volumeHandle"),
     ("ray.faultTolerance.redisAddress=redis", "redisAddress"),
     ("monitoring.interval=often", "interval"),
+    ("storage.artefacts=bucket", "artefacts"),
 ]
 
 

@@ -36,7 +36,9 @@ group = ray.util.placement_group([{{"CPU": 0.01}}], name="rlhf/{job}/pools")
 ray.get(group.ready())
 named = Held.options(name="rlhf/{job}/rollout-0").remote()
 plain = Held.remote()
-ray.get([named.ping.remote(), plain.ping.remote()])
+stays = Held.options(name="rlhf/{job}/stays", lifetime="detached").remote()
+kept = ray.util.placement_group([{{"CPU": 0.01}}], name="rlhf/{job}/kept", lifetime="detached")
+ray.get([named.ping.remote(), plain.ping.remote(), stays.ping.remote(), kept.ready()])
 print("up", flush=True)
 time.sleep(600)
 """
@@ -55,6 +57,7 @@ def request_for(folder: Path, attempt: int = 1) -> LaunchRequest:
         storage=str(folder),
         events_url="http://127.0.0.1:1/events",
         events_token="a-secret",
+        owner="us",
     )
 
 
@@ -85,6 +88,12 @@ def test_an_attempt_from_submission_to_nothing_left(service, launcher, tmp_path,
     for process in psutil.Process(service.cluster.pid).children(recursive=True):
         assert "a-secret" not in " ".join(process.cmdline())
 
+    inventory = launcher.inventory()
+    [mine] = [one for one in inventory.submissions if one.job_id == folder.name]
+    assert (mine.attempt, mine.owner) == (1, "us")
+    names = {"pools", "rollout-0", "stays", "kept"}
+    assert {*inventory.parts[folder.name]} == {f"rlhf/{folder.name}/{name}" for name in names}
+
     left = launcher.leftovers(folder.name)
     assert f"rlhf/{folder.name}/pools" in left and f"rlhf/{folder.name}/rollout-0" in left
     assert any(name.startswith("Held ") for name in left), left  # found through its Ray job
@@ -104,7 +113,14 @@ def test_an_attempt_from_submission_to_nothing_left(service, launcher, tmp_path,
     wait_until(
         lambda: launcher.state(attempt.submission_id) is LaunchState.ENDED, 60, "the driver's end"
     )
-    wait_until(lambda: launcher.leftovers(folder.name) == [], 60, "the end of what it started")
+    detached = [f"rlhf/{folder.name}/kept", f"rlhf/{folder.name}/stays"]
+    wait_until(lambda: launcher.leftovers(folder.name) == detached, 60, "the end of the rest")
+    assert {*launcher.inventory().parts[folder.name]} == {*detached}
+    launcher._python = sys.executable  # the broom is no driver
+    launcher.remove(folder.name)
+    launcher.remove(folder.name)  # at it already
+    wait_until(lambda: launcher.leftovers(folder.name) == [], 90, "the broom")
+    assert folder.name not in launcher.inventory().parts
     launcher.stop(attempt.submission_id)  # already gone: nothing happens
     launcher.stop("job-unheard-of-a1")
 
@@ -125,8 +141,10 @@ CALLS = [
     lambda launcher, request: launcher.leftovers(request.job_id),
     lambda launcher, request: launcher.logs(request.submission_id),
     lambda launcher, request: launcher.capacity(),
+    lambda launcher, request: launcher.remove(request.job_id),
+    lambda launcher, request: launcher.inventory(),
 ]
-NAMES = ["submit", "stop", "state", "leftovers", "logs", "capacity"]
+NAMES = ["submit", "stop", "state", "leftovers", "logs", "capacity", "remove", "inventory"]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=NAMES)

@@ -60,6 +60,26 @@ def test_stopping_waits_for_finalizers_and_for_what_it_owns(kubernetes, launcher
     launcher.stop("job-unheard-of-a1")
 
 
+def test_what_lives_is_listed_and_what_is_left_is_removed(kubernetes, launcher, make_request):
+    request = make_request()
+    name = request.submission_id
+    assert launcher.inventory().submissions == []
+    launcher.submit(request)
+    kubernetes.start(name)
+    [found] = launcher.inventory().submissions
+    assert (found.job_id, found.attempt) == (request.job_id, request.attempt)
+    assert found.submission_id == name
+    kubernetes.finish(name, "FAILED")
+    assert launcher.inventory().submissions == []
+    assert launcher.leftovers(request.job_id) == [f"pod {name}-abcde-worker-0"]
+    launcher.remove(request.job_id)
+    assert kubernetes.rayjob(name)["metadata"]["deletionTimestamp"]
+    kubernetes.release(name)
+    kubernetes.take_pods(name)
+    assert launcher.leftovers(request.job_id) == []
+    launcher.remove(request.job_id)  # nothing left: nothing happens
+
+
 STATES = [
     ({}, LaunchState.PENDING),
     ({"jobDeploymentStatus": "Initializing"}, LaunchState.PENDING),

@@ -21,11 +21,26 @@ def folder_at(path: Path) -> JobFolder:
     return folder
 
 
+def learners(parts: tuple[str, ...]) -> bool:
+    """A worker's pod."""
+    return any("RayTrainWorker" in part for part in parts)
+
+
+def test_the_head_waits_for_its_driver_too(tmp_path):
+    """It sends its last events and copies files after the learners' last word."""
+    folder = folder_at(tmp_path)
+    Outcome(StopReason.COMPLETED).write(folder, 1)
+    looks = iter([True, True, False])
+    assert leave(folder, 1, 60, lambda parts: next(looks))
+    assert next(looks, None) is None and not folder.stop_flag.exists()
+    assert not leave(folder, 1, 0.0, lambda parts: True)
+
+
 def test_it_asks_and_waits_for_the_last_word(tmp_path):
     folder = folder_at(tmp_path)
     left: list[bool] = []
     pods = [
-        threading.Thread(target=lambda: left.append(leave(folder, 2, 60, lambda: True)))
+        threading.Thread(target=lambda: left.append(leave(folder, 2, 60, learners)))
         for _ in range(3)
     ]
     for pod in pods:
@@ -41,19 +56,19 @@ def test_it_asks_and_waits_for_the_last_word(tmp_path):
 
 def test_a_pod_with_nothing_at_work_goes_at_once(tmp_path):
     folder = folder_at(tmp_path)
-    assert leave(folder, 1, 60, lambda: False)
+    assert leave(folder, 1, 60, lambda parts: False)
     assert not folder.stop_flag.exists()
 
 
 def test_a_finished_job_holds_up_no_pod(tmp_path):
     folder = folder_at(tmp_path)
     folder.result.write_text("{}")
-    assert leave(folder, 1, 60, lambda: True)
-    assert leave(JobFolder(tmp_path / "deleted"), 1, 60, lambda: True)
+    assert leave(folder, 1, 60, learners)
+    assert leave(JobFolder(tmp_path / "deleted"), 1, 60, learners)
 
 
 def test_it_gives_up_when_its_time_is_over(tmp_path):
-    assert not leave(folder_at(tmp_path), 1, 0.0, lambda: True)
+    assert not leave(folder_at(tmp_path), 1, 0.0, learners)
 
 
 def test_the_hook_is_a_program(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rlhf_service.batch import Credit, collate
+from rlhf_service.errors import WeightsUnavailable
 from rlhf_service.learner.critic import EngineCritic, NoCritic
 from rlhf_service.learner.group import SoloGroup
 from rlhf_service.learner.ppo import PpoLearner
@@ -29,7 +30,7 @@ from rlhf_service.spec import (
     ScratchModel,
 )
 from rlhf_service.spec.reward import LengthReward
-from rlhf_service.testing import PlainEngine
+from rlhf_service.testing import InProcessChannel, PlainEngine
 
 
 class GradientEngine(PlainEngine):
@@ -258,7 +259,7 @@ def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
     from rlhf_service.ledger import PromptLedger
     from rlhf_service.prompts import PromptSource
     from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
-    from rlhf_service.testing import FunctionReward, InProcessChannel, PullingEngine
+    from rlhf_service.testing import FunctionReward, PullingEngine
 
     _, tokenizer = networks
     half = len(tokenizer) // 2
@@ -297,3 +298,15 @@ def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
         scores.append(outcome.report.score_mean)
     assert scores[0] < 0.65 and sum(scores[-3:]) / 3 > 0.75, scores
     assert state.ledger.cursor == 12 * 48 and state.policy_version == 13
+
+
+def test_a_channel_within_one_process_forgets_old_versions():
+    """Or a long stage in one process would keep every policy it ever had."""
+    channel = InProcessChannel()
+    for version in (1, 2, 3, 5, 4):
+        tensors = {"weight": torch.full((2,), float(version))}
+        channel.publish(WeightSnapshot(version, digests(tensors), tensors))
+    assert channel.fetch(4).tensors["weight"].tolist() == [4, 4]
+    assert channel.fetch(5).version == 5
+    with pytest.raises(WeightsUnavailable):
+        channel.fetch(3)

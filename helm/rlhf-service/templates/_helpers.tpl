@@ -92,6 +92,10 @@ imagePullSecrets:
   valueFrom: {secretKeyRef: {name: {{ include "rlhf.database-secret" . }}, key: url}}
 - name: RLHF_BOOTSTRAP_KEY
   valueFrom: {secretKeyRef: {name: {{ include "rlhf.api-key-secret" . }}, key: api-key}}
+{{- with .Values.storage.artefacts }}
+- name: RLHF_ARTEFACTS
+  value: {{ . }}
+{{- end }}
 {{- if .Values.monitoring.enabled }}
 - name: RLHF_METRICS_TOKEN
   valueFrom: {secretKeyRef: {name: {{ include "rlhf.metrics-secret" . }}, key: token}}
@@ -107,4 +111,12 @@ imagePullSecrets:
 matchExpressions:
   - {key: app.kubernetes.io/instance, operator: In, values: [{{ .root.Release.Name }}]}
   - {key: app.kubernetes.io/component, operator: In, values: [{{ join ", " .components }}]}
+{{- end }}
+
+{{/* Credentials of the store that copies go to. */}}
+{{- define "rlhf.artefacts-env" -}}
+{{- with .Values.storage.artefactsSecret }}
+envFrom:
+  - secretRef: {name: {{ . }}}
+{{- end }}
 {{- end }}

@@ -26,6 +26,7 @@ spec:
       env:
         - {name: HF_HUB_OFFLINE, value: "1"}
         - {name: RAY_AUTH_MODE, value: token}
+      {{- include "rlhf.artefacts-env" .root | nindent 6 }}
       {{- if eq .component "ray-head" }}
       ports:
         - {name: gcs-server, containerPort: 6379}

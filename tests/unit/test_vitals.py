@@ -1,0 +1,124 @@
+"""Signs of life, and the stacks of processes that hang or were stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from cluster import stacks as module
+from cluster.driver import Pulse, stalled
+from cluster.sinks import JsonlSink
+from cluster.stacks import by_py_spy, culprits, stacks
+from rlhf_service.events import RoleStopped
+from rlhf_service.storage import JobFolder
+from rlhf_service.vitals import Sign, read_signs
+
+HANGING = """
+import sys, time
+from pathlib import Path
+from rlhf_service.vitals import Vitals
+
+vitals = Vitals(Path(sys.argv[1]), Path(sys.argv[1]).stem)
+for step in range(int(sys.argv[2])):
+    vitals.enter(f"update, ppo step {step}")
+
+def hangs_here():
+    print("hangs", flush=True)
+    while True:
+        time.sleep(0.01)
+
+hangs_here()
+"""
+
+
+@contextmanager
+def hanging(path: Path, steps: int) -> Iterator[Sign]:
+    command = [sys.executable, "-c", HANGING, str(path), str(steps)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "hangs\n"
+            yield next(sign for sign in read_signs(path.parent) if sign.pid == process.pid)
+        finally:
+            process.kill()
+
+
+def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never held"
+        time.sleep(0.02)
+
+
+@pytest.fixture(params=["from outside", "from inside"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "from inside":
+        monkeypatch.setattr(module, "by_py_spy", lambda pid: ("", "it may not look"))
+    elif not by_py_spy(os.getpid())[0]:
+        pytest.skip("py-spy may not look into processes here")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["hangs", "stopped"])
+def test_stacks_say_where(way: str, tmp_path: Path, stopped: bool) -> None:
+    with hanging(tmp_path / "learner-1.json", 3) as sign:
+        assert (sign.role, sign.phase, sign.count) == ("learner-1", "update, ppo step 2", 4)
+        if stopped:
+            os.kill(sign.pid, signal.SIGSTOP)
+            until(lambda: module.is_stopped(sign))
+        said = stacks(sign)
+        assert "hangs_here" in said
+        assert said.startswith(f"learner-1 (process {sign.pid}, ")
+        if stopped:
+            assert "stopped" in said.splitlines()[0]
+            until(lambda: module.is_stopped(sign))  # and stays so
+
+
+def test_a_process_that_is_gone_or_elsewhere(tmp_path: Path) -> None:
+    with hanging(tmp_path / "learner.json", 1) as sign:
+        pass
+    assert "is gone" in stacks(sign)
+    fields = {name: getattr(sign, name) for name in Sign.__slots__} | {"host": "elsewhere"}
+    assert "runs on elsewhere" in stacks(Sign(**fields))
+
+
+def test_the_driver_names_the_one_that_the_others_wait_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = JobFolder(tmp_path / "job-1")
+    vitals = folder.vitals(1)
+    with ExitStack() as stack:
+        signs = [
+            stack.enter_context(hanging(vitals / f"learner-{rank}.json", steps))
+            for rank, steps in enumerate((3, 2, 3))
+        ]
+        assert [sign.role for sign in culprits(read_signs(vitals))] == ["learner-1"]
+        sink = JsonlSink(folder, "job-1", 1, "a1-driver")
+        told: list[object] = []
+        sink.emit = told.append  # type: ignore[method-assign]
+        word = stalled(Pulse(folder, 1), sink, vitals)
+        [event] = told
+        assert isinstance(event, RoleStopped) and event.stalled
+        assert event.role == "learner-1" and "update, ppo step 1" in event.phase
+        assert word.retryable and "update, ppo step 1" in word.message
+        assert "hangs_here" in caplog.text
+        # All at one place: who was stopped is who is waited for.
+        equal = [signs[0], signs[2]]
+        assert culprits(equal) == equal
+        os.kill(signs[2].pid, signal.SIGSTOP)
+        until(lambda: module.is_stopped(signs[2]))
+        assert culprits(equal) == [signs[2]]
+
+
+def test_without_any_sign_the_learner_is_named(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "job-1")
+    sink = JsonlSink(folder, "job-1", 1, "a1-driver")
+    word = stalled(Pulse(folder, 1), sink, folder.vitals(1))
+    assert word.retryable and '"role":"learner"' in (folder.events / "a1-driver.jsonl").read_text()
