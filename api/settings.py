@@ -105,8 +105,9 @@ class Settings(BaseSettings):
     """Base models by the name that fine-tuning requests use: a model folder, or a folder of model
     folders (`name/below`). In the environment: a JSON object."""
 
-    generation_models: int = Field(default=1, ge=0)
-    """Models that may be loaded at once to answer chats; 0 serves no text. Each is a process."""
+    generation_models: int = Field(default=2, ge=0)
+    """Models that may be loaded at once to answer chats, two to compare a model with its base; 0
+    serves no text. Each is a process."""
 
     generation_max_bytes: int = Field(default=4 * 2**30, ge=0)
     """Largest weights, in bytes of safetensors, that are loaded for it."""

@@ -145,6 +145,8 @@ class StageModelView(View):
     stage: str
     type: str
     path: str
+    model: str | None
+    """Name under which chats take it; null for a reward model."""
 
 
 class ModelView(View):
@@ -162,6 +164,10 @@ class ModelView(View):
     path: str
     created_at: datetime
     stages: list[StageModelView]
+    base: str | None = None
+    """The model that its last stage began from, to compare it with; null for one made anew."""
+    chat: bool
+    """Whether it has a chat template; if not, text goes on from a prompt."""
 
 
 class EventBatch(BaseModel):

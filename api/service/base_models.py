@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from api.openai.objects import unix
+from api.openai.transcript import transcript_of
 from api.schemas import ModelView
 from api.settings import Settings
 
@@ -62,4 +63,5 @@ def view(name: str, folder: Path) -> ModelView:
         path=str(folder),
         created_at=written,
         stages=[],
+        chat=transcript_of(folder).learns_messages,
     )

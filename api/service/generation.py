@@ -110,7 +110,8 @@ class Generation:
     async def close(self) -> None:
         for expiry in self._expiries.values():
             expiry.cancel()
-        for generator in self._generators.values():
+        # An answer that ends meanwhile takes its generator out.
+        for generator in list(self._generators.values()):
             await generator.close()
         self._generators.clear()
 

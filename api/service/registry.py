@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
 from api.openai.objects import unix
+from api.openai.transcript import transcript_of
 from api.schemas import ModelView
 from api.schemas.lineage import RegisterModel
 from api.service.admission import check_path
@@ -106,4 +107,5 @@ def view(row: RegisteredModelRow) -> ModelView:
         path=row.path,
         created_at=row.created_at,
         stages=[],
+        chat=transcript_of(Path(row.path)).learns_messages,
     )

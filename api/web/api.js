@@ -42,3 +42,6 @@ export async function ask(path, { method = "GET", body, more = {}, signal } = {}
 
 export const get = async (path, options) => (await ask(path, options)).json();
 export const post = async (path, body, more) => (await ask(path, { method: "POST", body, more })).json();
+
+// By which a request that is sent again makes no second thing. randomUUID is there on secure pages only.
+export const newKey = () => crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");

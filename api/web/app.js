@@ -1,10 +1,12 @@
-// Picks the view by the address: #job-…, #compare=job-…,job-…, #submit, #submit=job-…, or the list.
+// Picks the view by the address: #job-…, #compare=job-…,job-…, #submit, #submit=job-…,
+// #playground, #playground=model,base, or the list.
 
-import { key } from "./api.js";
+import { get, key } from "./api.js";
 import { compareView } from "./compare.js";
 import { el } from "./dom.js";
 import { jobView } from "./job.js";
 import { jobsView } from "./jobs.js";
+import { playgroundView } from "./playground.js";
 import { signInView } from "./signin.js";
 import { submitView } from "./submit.js";
 
@@ -16,8 +18,20 @@ const ROUTES = [
   [/^job-/, "Job", (host, found, signal) => jobView(host, found, signal)],
   [/^compare(=|$)/, "Compare", (host, found, signal) => compareView(host, ids(found), signal)],
   [/^submit(=|$)/, "New job", (host, found, signal) => submitView(host, ids(found)[0], signal)],
+  [/^playground(=|$)/, "Playground", (host, found, signal) => playgroundView(host, ids(found), signal)],
   [/^/, "Jobs", (host, found, signal) => jobsView(host, signal)],
 ];
+// The Ray dashboard shows every tenant's jobs: it is the operator's, who signs in there once more.
+let known = null;
+async function offerRay() {
+  if (known === key.get()) return;
+  known = key.get();
+  const ray = document.getElementById("ray");
+  ray.hidden = true;
+  const me = await get("/v1/me").catch(() => null);
+  ray.hidden = !me?.scopes.includes("admin");
+}
+
 const ids = (text) => (text.split("=")[1] ?? "").split(",").filter(Boolean);
 
 async function route() {
@@ -30,6 +44,7 @@ async function route() {
     signInView(host, said, () => { said = null; route(); });
     return;
   }
+  offerRay();
   const [, title, view] = ROUTES.find(([pattern]) => pattern.test(place));
   for (const link of nav.querySelectorAll("a")) {
     const here = link.dataset.view === title;

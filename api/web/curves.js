@@ -3,6 +3,7 @@
 import { Chart, Reading } from "./chart.js";
 import { el } from "./dom.js";
 import { FIGURES, GROUPS, measured } from "./figures.js";
+import { Phases } from "./phases.js";
 import { choice } from "./tabs.js";
 
 export class Curves {
@@ -26,6 +27,7 @@ export class Curves {
     for (const { spec, chart } of stage.charts) {
       for (const [name, label, value] of measured(spec, event.report)) chart.add(name, label, event.step, value);
     }
+    stage.phases.take(event.step, event.report);
     for (const { element, charts } of stage.groups) {
       element.hidden = charts.every((chart) => chart.element.hidden || chart.lines.size === 0);
     }
@@ -38,7 +40,8 @@ export class Curves {
       element: el("section", { class: "group" }, el("h3", {}, some[0].spec.group),
         el("div", { class: "charts" }, some.map(({ chart }) => chart.element))),
     }));
-    const stage = { charts, groups, element: el("div", {}, groups.map(({ element }) => element)) };
+    const phases = new Phases();
+    const stage = { charts, groups, phases, element: el("div", {}, groups.map(({ element }) => element), phases.element) };
     this.stages.set(name, stage);
     this.host.append(stage.element);
     if (!this.chosen) this.show(name);

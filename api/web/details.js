@@ -1,27 +1,20 @@
-// What a job is made of: its times, attempts, checkpoints and specification.
+// What a job is made of: its times, attempts and specification.
 
+import { get } from "./api.js";
 import { el, section, table } from "./dom.js";
-import { clock, date, duration, words } from "./format.js";
+import { bytes, date, duration, signed, words } from "./format.js";
 import { logButton } from "./failure.js";
 
 export class Details {
   constructor() {
-    this.checkpoints = [];
     this.facts = el("div", {});
-    this.saved = el("div", {}, el("p", { class: "empty" }, "No checkpoint yet."));
     this.attempts = el("div", {});
+    this.plan = el("div", {});
     this.spec = el("pre", { class: "log", tabindex: 0, "aria-label": "The specification as JSON" });
     this.copy = el("div", { class: "actions" });
     this.element = el("div", {}, this.facts,
-      section("Attempts", {}, this.attempts), section("Checkpoints", {}, this.saved),
+      section("Attempts", {}, this.attempts), this.plan,
       section("Specification", {}, this.copy, this.spec));
-  }
-
-  take({ event, created_at }) {
-    if (event.type !== "checkpoint") return;
-    this.checkpoints.unshift({ ...event, created_at });
-    const rows = this.checkpoints.slice(0, 50).map((c) => [`${c.stage}, step ${c.step}`, clock(c.created_at), duration(c.seconds), el("code", {}, c.path)]);
-    this.saved.replaceChildren(table("Checkpoints, newest first", ["After", "Time", { text: "Took", number: true }, "Folder"], rows));
   }
 
   show(job) {
@@ -30,6 +23,9 @@ export class Details {
       ["Id", el("code", {}, job.id)], ["Created", date(job.created_at)],
       ["Started", job.started_at && date(job.started_at)], ["Finished", job.finished_at && date(job.finished_at)],
       ["Ran for", job.started_at && duration((new Date(job.finished_at ?? Date.now()) - new Date(job.started_at)) / 1000)],
+      ["Priority", job.spec.priority ? String(job.spec.priority) : null], ["Makes room for others", job.spec.preemptible ? "yes" : null],
+      ["Starts after", job.spec.after?.length ? el("span", {}, job.spec.after.map((id) => [el("a", { href: `#${id}` }, id), " "]).flat()) : null],
+      ["Made from", job.parent && el("span", {}, `${words(job.parent.kind)} of `, el("a", { href: `#${job.parent.id}` }, job.parent.id))],
       ["Labels", labels], ["Model folder", job.result?.model && el("code", {}, job.result.model)],
     ].filter(([, value]) => value);
     this.facts.replaceChildren(el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
@@ -39,6 +35,7 @@ export class Details {
     this.attempts.replaceChildren(
       rows.length ? table("Attempts", ["Attempt", "Submitted", "Ended", "Outcome"], rows) : el("p", { class: "empty" }, "Not submitted to the cluster yet."),
       el("div", {}, ...logButton(job.id)));
+    this.compare(job.id);
     const text = JSON.stringify(job.spec, null, 2);
     this.spec.textContent = text;
     this.copy.replaceChildren(
@@ -47,5 +44,17 @@ export class Details {
         await navigator.clipboard.writeText(text);
         event.target.textContent = "Copied";
       } }, "Copy JSON"));
+  }
+
+  // What was planned beside what it took. A job from before there were plans has none.
+  async compare(jobId) {
+    const found = await get(`/v1/jobs/${jobId}/plan`).catch(() => null);
+    if (!found?.errors.length) return;
+    const write = (what) => (what.startsWith("memory") ? bytes : duration);
+    const rows = found.errors.map(({ what, planned, actual, error }) =>
+      [words(what), write(what)(planned), write(what)(actual), `${signed(100 * error, 2)} %`]);
+    const numeric = (text) => ({ text, number: true });
+    this.plan.replaceChildren(section("Planned, and what it took", {},
+      table("Planned and measured", ["Figure", numeric("Planned"), numeric("Measured"), numeric("Off by")], rows)));
   }
 }

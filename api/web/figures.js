@@ -1,6 +1,7 @@
 // Which figures of a step's report stand in which chart.
 
 const chart = (group, title, unit, lines, more = {}) => ({ group, title, unit, lines, ...more });
+const USEFUL = chart("Speed", "Useful work", "share of the measured peak", {}, { ratios: { useful: ["flops_per_second", "peak_flops_per_second", "whole step"], useful_update: ["update_flops_per_second", "peak_flops_per_second", "update"] }, hide: "zeros" });
 const quiet = { hide: "zeros" }; // shown once a figure is not 0
 const steady = { hide: "constant" }; // shown once a figure changes
 const arithmetic = (more = {}) => chart("Speed", "Arithmetic", "useful operations per second",
@@ -12,6 +13,7 @@ export const FIGURES = {
     chart("Update", "Learning rate", "", { learning_rate: "learning rate" }),
     chart("Update", "Gradient norm", "before clipping", { grad_norm: "norm" }),
     chart("Speed", "Throughput", "tokens per second", { tokens_per_second: "trained" }),
+    USEFUL,
     arithmetic(),
   ],
   preference: [
@@ -21,6 +23,7 @@ export const FIGURES = {
     chart("Update", "Learning rate", "", { learning_rate: "learning rate" }),
     chart("Update", "Gradient norm", "before clipping", { grad_norm: "norm" }),
     chart("Speed", "Throughput", "pairs per second", { pairs_per_second: "trained" }),
+    USEFUL,
     arithmetic(),
   ],
   ppo: [
@@ -48,6 +51,7 @@ export const FIGURES = {
     chart("Health", "Sampler difference", "|Δ log-prob|", { sampler_difference_mean: "mean", sampler_difference_max: "most" }, quiet),
     chart("Health", "Importance weight", "largest", { importance_weight_max: "weight" }),
     chart("Speed", "Throughput", "tokens per second", { tokens_per_second: "whole step", generate_tokens_per_second: "sampling" }),
+    USEFUL,
     chart("Speed", "Time of a step", "seconds", {
       "seconds.generate": "generate", "seconds.judge": "judge", "seconds.annotate": "annotate",
       "seconds.update": "update", "seconds.publish": "publish", "seconds.other": "between them",
@@ -63,11 +67,15 @@ export const GROUPS = ["Objective", "Policy", "Update", "Critic", "Health", "Spe
 export function measured(spec, report) {
   const named = Object.entries(spec.lines).map(([name, label]) => [name, label, at(report, name)]);
   const each = spec.each ? Object.entries(report[spec.each] ?? {}).map(([name, value]) => [name, name, value]) : [];
-  return [...named, ...each].filter(([name, , value]) => typeof value === "number" && !(isCritics(name) && !hasCritic(report)));
+  const ratios = Object.entries(spec.ratios ?? {}).map(([name, [over, under, label]]) => [name, label, ratio(report, over, under)]);
+  return [...named, ...each, ...ratios].filter(([name, , value]) => typeof value === "number" && !(isCritics(name) && !hasCritic(report)));
 }
 
 const isCritics = (name) => name.startsWith("critic_");
 const hasCritic = (report) => report.critic_grad_norm !== 0;
+
+// Null where a report does not have both.
+export const ratio = (report, over, under) => (at(report, over) > 0 && at(report, under) > 0 ? at(report, over) / at(report, under) : null);
 
 const at = (report, path) => path.split(".").reduce((value, name) => value?.[name], report);
 

@@ -21,6 +21,12 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+export function bytes(count) {
+  if (count < 1024) return `${count} B`;
+  const power = Math.min(4, Math.floor(Math.log(count) / Math.log(1024)));
+  return `${number(count / 1024 ** power, 3)} ${["", "KiB", "MiB", "GiB", "TiB"][power]}`;
+}
+
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
 

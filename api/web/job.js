@@ -1,7 +1,8 @@
 // One job: its state and what can be asked of it, and everything its log says, live.
 
-import { ask, get, post } from "./api.js";
+import { ask, get, newKey, post } from "./api.js";
 import { Alarms } from "./alarms.js";
+import { Checkpoints } from "./checkpoints.js";
 import { Curves } from "./curves.js";
 import { Details } from "./details.js";
 import { confirmed } from "./dialog.js";
@@ -28,11 +29,11 @@ export async function jobView(host, jobId, signal) {
   const build = () => {
     const curves = new Curves(), alarms = new Alarms();
     stages = new Stages(job.spec);
-    const found = { evaluation: new Evaluation(curves.reading), samples: new Samples(), preflight: new Preflight(), events: new Events() };
-    panels = [curves, alarms, stages, details, ...Object.values(found)];
+    const found = { evaluation: new Evaluation(curves.reading), samples: new Samples(), checkpoints: new Checkpoints(jobId, signal), preflight: new Preflight(), events: new Events() };
+    panels = [curves, alarms, stages, ...Object.values(found)];
     body.replaceChildren(stages.element, alarms.element, tabs("Parts of the job", {
       Charts: curves.element, Evaluation: found.evaluation.element, Samples: found.samples.element,
-      Preflight: found.preflight.element, Events: found.events.element, Details: details.element,
+      Checkpoints: found.checkpoints.element, Preflight: found.preflight.element, Events: found.events.element, Details: details.element,
     }));
   };
   const show = (now) => {
@@ -41,7 +42,15 @@ export async function jobView(host, jobId, signal) {
     details.show(now);
     failed.replaceChildren(failure(now) ?? "");
   };
-  head.ask = async (verb) => show(await post(`/v1/jobs/${jobId}/${verb}`));
+  head.ask = async (verb) => {
+    if (verb === "delete") {
+      await ask(`/v1/jobs/${jobId}`, { method: "DELETE" });
+      location.hash = "";
+    } else if (verb === "retry" || verb === "clone") {
+      const made = await post(`/v1/jobs/${jobId}/${verb}`, {}, { "idempotency-key": newKey() });
+      location.hash = `#${made.id}`;
+    } else show(await post(`/v1/jobs/${jobId}/${verb}`));
+  };
   build();
   show(job);
   let due;
@@ -53,7 +62,7 @@ export async function jobView(host, jobId, signal) {
   follow(jobId, signal, {
     onEvent: (record) => { for (const panel of panels) panel.take(record); refresh(); },
     onState: (state) => { head.live(state); refresh(); },
-    onReset: () => { details.checkpoints = []; build(); },
+    onReset: build,
   });
   return job.name;
 }
@@ -66,17 +75,22 @@ class Head {
     this.fault = el("p", { class: "fault", role: "alert" });
     const action = (verb, text, before) => el("button", { type: "button", dataset: { verb }, onclick: (event) => this.act(event.target, verb, before) }, text);
     this.actions = [action("pause", "Pause"), action("resume", "Resume"), action("cancel", "Cancel", () => confirmed(
-      `Cancel ${job.name}?`, "It stops for good. Its checkpoints and events stay. To go on later, pause it instead.", "Cancel the job"))];
+      `Cancel ${job.name}?`, "It stops for good. Its checkpoints and events stay. To go on later, pause it instead.", "Cancel the job")),
+      action("retry", "Retry")];
+    this.remove = action("delete", "Delete", () => confirmed(
+      `Delete ${job.name}?`, "Its log, checkpoints and files go for good.", "Delete the job", "Keep it"));
+    this.play = el("a", { class: "button", href: `#playground=${job.id}`, hidden: true }, "Try the model");
     this.element = el("header", { class: "job-head" },
       el("div", {},
         el("h2", { tabindex: -1 }, job.name),
         el("p", { class: "line" }, this.status, this.connection, el("code", { class: "soft" }, job.id)),
         this.message),
-      el("div", { class: "actions" }, this.actions,
+      el("div", { class: "actions" }, this.actions, this.play,
         // The opened page reads the key of this tab, which it may because this one opened it.
         el("a", { class: "button", href: `/web/report.html#${job.id}`, target: "_blank", rel: "opener" }, "Report"),
         el("button", { type: "button", onclick: () => this.save(job.id) }, "Save report"),
-        el("a", { class: "button", href: `#compare=${job.id}` }, "Compare")),
+        el("a", { class: "button", href: `#submit=${job.id}` }, "Edit a copy"),
+        el("a", { class: "button", href: `#compare=${job.id}` }, "Compare"), this.remove),
       this.fault);
   }
 
@@ -101,7 +115,8 @@ class Head {
     if (this.shown !== job.status) this.status.replaceChildren(badge(job.status));
     this.shown = job.status;
     this.message.textContent = job.status === "failed" ? "" : job.message;
-    for (const button of this.actions) {
+    this.play.hidden = job.status !== "succeeded";
+    for (const button of [...this.actions, this.remove]) {
       const able = can[button.dataset.verb](job.status);
       button.disabled = !able;
       button.hidden = !able && !(button.dataset.verb === "cancel" && job.status === "cancelling");

@@ -1,6 +1,6 @@
 // An event in one sentence.
 
-import { duration, number, signed, words } from "./format.js";
+import { bytes, duration, number, signed, words } from "./format.js";
 
 const at = (e) => `${e.stage}, step ${e.step}`;
 
@@ -23,6 +23,7 @@ const SENTENCES = {
   recovered: (e) => `${e.role} goes on: ${e.message}`,
   role_stopped: (e) => `${e.role} ${e.stalled ? "stalled" : "died"} in ${e.phase}: ${e.message}`,
   prompt_quarantined: (e) => `${at(e)}: prompt ${e.prompt} set aside: ${e.message}`,
+  memory: (e) => `${e.role} ${e.process} held at most ${bytes(e.peak)}${e.gpu_peak ? `, ${bytes(e.gpu_peak)} on the GPU` : ""}`,
   log: (e) => e.message,
   memory: (e) => `${e.role} ${e.process} held ${(e.peak / 2 ** 20).toFixed(0)} MiB at most.`,
   job_stopped: (e) => `The attempt ended: ${words(e.reason).toLowerCase()}${e.message ? `: ${e.message}` : ""}`,

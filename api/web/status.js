@@ -37,5 +37,7 @@ export function progress(job) {
 export const can = {
   pause: (status) => ["queued", "provisioning", "running", "recovering", "stalled"].includes(status),
   resume: (status) => status === "paused",
+  retry: (status) => status === "failed" || status === "cancelled",
+  delete: (status) => OVER.includes(status),
   cancel: (status) => !OVER.includes(status) && status !== "cancelling",
 };

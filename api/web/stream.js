@@ -33,7 +33,8 @@ export async function follow(jobId, signal, { onEvent, onState, onReset }) {
   }
 }
 
-async function* frames(body) {
+// Each server-sent frame of an answer, as { event, id, data }.
+export async function* frames(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

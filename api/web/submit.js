@@ -1,7 +1,8 @@
 // A new job: from a recipe, from an earlier job, or as JSON or YAML of one's own.
 
-import { get, post } from "./api.js";
+import { get, newKey, post } from "./api.js";
 import { el, newId } from "./dom.js";
+import { planView } from "./plan.js";
 
 const START = `name: my-first
 seed: 0
@@ -15,14 +16,14 @@ stages:
 `;
 
 export async function submitView(host, copied, signal) {
-  const id = newId("text"), faults = el("div", { role: "alert" }), said = el("p", { role: "status", class: "soft" });
-  const text = el("textarea", { id, rows: 18, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": newId("hint"), oninput: () => faults.replaceChildren() });
-  const check = el("button", { type: "button", onclick: () => act(false) }, "Check");
+  const id = newId("text"), faults = el("div", { role: "alert" }), said = el("p", { role: "status", class: "soft" }), plan = el("div", {});
+  const text = el("textarea", { id, rows: 18, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": newId("hint"), oninput: () => { faults.replaceChildren(); plan.replaceChildren(); } });
+  const check = el("button", { type: "button", onclick: () => act(false) }, "Check and plan");
   const submit = el("button", { type: "submit", class: "primary" }, "Submit");
   // Sending the same text twice, because an answer was lost, must not make two jobs.
   let sent = { text: null, key: null };
 
-  const fill = (value, note) => { text.value = value; faults.replaceChildren(); said.textContent = note; };
+  const fill = (value, note) => { text.value = value; faults.replaceChildren(); plan.replaceChildren(); said.textContent = note; };
 
   async function act(submitting) {
     check.disabled = submit.disabled = true;
@@ -33,10 +34,12 @@ export async function submitView(host, copied, signal) {
       if (found.length) return tell(found);
       if (!submitting) {
         const stages = spec.stages.map((stage) => `${stage.name} (${stage.steps} steps)`).join(", then ");
+        plan.replaceChildren();
         said.textContent = `Nothing wrong with ${spec.name}: ${stages}.${note ? ` Note: ${note}` : ""}`;
+        await showPlan(spec);
         return;
       }
-      if (sent.text !== text.value) sent = { text: text.value, key: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` };
+      if (sent.text !== text.value) sent = { text: text.value, key: newKey() };
       const job = await post("/v1/jobs", spec, { "idempotency-key": sent.key });
       location.hash = `#${job.id}`;
     } catch (fault) {
@@ -46,7 +49,18 @@ export async function submitView(host, copied, signal) {
     }
   }
 
+  // What it would need. A service without a planner says nothing.
+  async function showPlan(spec) {
+    plan.replaceChildren(el("p", { class: "soft", role: "status" }, "Working out what it needs …"));
+    try {
+      plan.replaceChildren(planView(await post("/v1/jobs:plan", spec)));
+    } catch (fault) {
+      plan.replaceChildren(fault.status === 404 || fault.status === 405 ? "" : el("p", { class: "fault" }, `No plan: ${fault.message}`));
+    }
+  }
+
   function tell(found) {
+    plan.replaceChildren();
     said.textContent = "";
     text.setAttribute("aria-invalid", "true");
     text.addEventListener("input", () => text.removeAttribute("aria-invalid"), { once: true });
@@ -73,7 +87,7 @@ export async function submitView(host, copied, signal) {
     el("form", { onsubmit: (event) => { event.preventDefault(); act(true); } },
       el("h3", {}, el("label", { for: id }, "The job as YAML or JSON")), text,
       el("p", { id: text.getAttribute("aria-describedby"), class: "soft small" }, "Every field is described in ", el("a", { href: "/openapi.json", target: "_blank", rel: "noopener" }, "the API's schema"), " under JobSpec."),
-      faults, said, el("p", { class: "actions" }, submit, check)));
+      faults, said, el("p", { class: "actions" }, submit, check), plan));
 
   if (copied) {
     const job = await get(`/v1/jobs/${copied}`, { signal });

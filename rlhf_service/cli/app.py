@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from rlhf_service.cli.admin import admin_app
 from rlhf_service.cli.doctor.command import doctor_app
 from rlhf_service.cli.drafts import drafts_app
 from rlhf_service.cli.inspect import inspect_app
@@ -16,6 +17,7 @@ from rlhf_service.cli.local import local
 from rlhf_service.cli.logs import logs_app
 from rlhf_service.cli.models import models_app
 from rlhf_service.cli.plan import planning
+from rlhf_service.cli.webhooks import webhooks_app
 
 app = typer.Typer(
     name="rlhf",
@@ -31,6 +33,8 @@ for part, panel in (
     (planning, "Before a job"),
     (models_app, "Models and files"),
     (keys_app, "Service and keys"),
+    (admin_app, "Service and keys"),
+    (webhooks_app, "Service and keys"),
     (doctor_app, "This machine"),
     (local, "This machine"),
 ):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from rlhf_service.cli.connection import connect
-from rlhf_service.cli.plain import plain_errors, text_of
+from rlhf_service.cli.plain import plain_errors, read_spec, text_of
 from rlhf_service.cli.tables import AsJson, print_json, print_record, show
 from rlhf_service.client.call import Call, plain
 from rlhf_service.errors import RlhfError
@@ -70,8 +70,6 @@ def grade(
     item: Annotated[str, typer.Option(help="The data row, as a JSON object.")] = "{}",
 ) -> None:
     """Score one response by a grader."""
-    from rlhf_service.cli.plain import read_spec
-
     with connect() as client:
         print_json(client.drafts.run_grader(read_spec(grader), response, row(item)))
 

@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 
 from rlhf_service.cli.connection import connect, job_ids
+from rlhf_service.cli.patch import changed
 from rlhf_service.cli.plain import plain_errors, read_spec
 from rlhf_service.cli.tables import AsJson, print_record, show
 from rlhf_service.cli.watch import Watcher, exit_code
-from rlhf_service.client import Job
+from rlhf_service.client import Client, Job
 from rlhf_service.client.calls import jobs as calls
 from rlhf_service.errors import RlhfError
 from rlhf_service.job import JobStatus
@@ -23,6 +24,9 @@ JobId = Annotated[
     str,
     typer.Argument(help="Id of the job, as in `rlhf jobs`.", metavar="JOB", autocompletion=job_ids),
 ]
+
+Watch = Annotated[bool, typer.Option("--watch", help="Show it until it ends.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 COLUMNS = {
     "job": lambda job: job.id,
@@ -38,7 +42,7 @@ COLUMNS = {
 @plain_errors
 def submit(
     spec: Annotated[Path, typer.Argument(help="Job specification, YAML or JSON.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Show it until it ends.")] = False,
+    watch: Watch = False,
     key: Annotated[
         str | None,
         typer.Option(help="Idempotency key: with the same key and file there is one job only."),
@@ -46,10 +50,7 @@ def submit(
 ) -> None:
     """Submit a job."""
     with connect() as client:
-        job = client.jobs.create(read_spec(spec), key)
-        typer.echo(job.id)
-        if watch:
-            raise typer.Exit(exit_code(Watcher(Console()).run(client.jobs.stream(job.id))))
+        begun(client, client.jobs.create(read_spec(spec), key), watch)
 
 
 @jobs_app.command()
@@ -118,6 +119,53 @@ def resume(job: JobId) -> None:
     """Queue a paused job; it goes on from its checkpoint."""
     with connect() as client:
         said(client.jobs.resume(job))
+
+
+@jobs_app.command()
+@plain_errors
+def retry(
+    job: JobId,
+    beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Take nothing over from the old job.")
+    ] = False,
+    watch: Watch = False,
+) -> None:
+    """Try a failed or cancelled job again, as a new job that goes on from its newest checkpoint."""
+    with connect() as client:
+        begun(client, client.jobs.retry(job, "beginning" if beginning else "checkpoint"), watch)
+
+
+@jobs_app.command()
+@plain_errors
+def clone(
+    job: JobId,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Field and value, `seed=1`, `stages=@new.yaml`; repeatable."),
+    ] = None,
+    watch: Watch = False,
+) -> None:
+    """Submit a job once more, with changes to its specification."""
+    with connect() as client:
+        begun(client, client.jobs.clone(job, changed(changes or ())), watch)
+
+
+@jobs_app.command()
+@plain_errors
+def delete(job: JobId, yes: Yes = False) -> None:
+    """Delete a job that ended, with its log and files."""
+    with connect() as client:
+        found = client.jobs.get(job)
+        if not yes:
+            typer.confirm(f"Delete {found.name} ({job}), its log and its files?", abort=True)
+        typer.echo(f"{client.jobs.delete(job).id} deleted")
+
+
+def begun(client: Client, job: Job, watched: bool) -> None:
+    """Tell a new job's id, and show it to its end when asked."""
+    typer.echo(job.id)
+    if watched:
+        raise typer.Exit(exit_code(Watcher(Console()).run(client.jobs.stream(job.id))))
 
 
 def said(job: Job) -> None:

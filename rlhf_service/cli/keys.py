@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -11,13 +12,16 @@ import typer
 from rlhf_service.cli.connection import connect
 from rlhf_service.cli.plain import plain_errors
 from rlhf_service.cli.tables import AsJson, print_record, show
-from rlhf_service.client import Client
+from rlhf_service.client import Client, NewKey
 from rlhf_service.client.address import Address, config_file, find_address, keep
 from rlhf_service.errors import RlhfError
 
 keys_app = typer.Typer()
 keys_group = typer.Typer(no_args_is_help=True, help="API keys.")
 keys_app.add_typer(keys_group, name="keys")
+
+
+KeyId = Annotated[str, typer.Argument(help="Id in `rlhf keys list`.", metavar="KEY")]
 
 
 @keys_app.command()
@@ -34,7 +38,7 @@ def login(
         raise RlhfError(f"{url} is no address: write http://{url} or https://{url}")
     address = Address(url.rstrip("/"), asked_key())
     with Client(address.url, address.api_key) as client:
-        client.jobs.list(limit=1)
+        client.me()
     keep(address, config_file())
     typer.echo(f"signed in to {address.url}; kept in {config_file()}")
     for name in ("RLHF_URL", "RLHF_API_KEY"):
@@ -55,9 +59,12 @@ def logout() -> None:
 @keys_app.command()
 @plain_errors
 def where() -> None:
-    """Say which service commands talk to, and how they know."""
+    """Say which service commands talk to, how they know, and as whom."""
     found = find_address()
     typer.echo(f"{found.url} (from {found.source})")
+    with Client(found.url, found.api_key) as client:
+        me = client.me()
+    typer.echo(f"{me.name} of {me.tenant}: {' '.join(me.scopes)}")
 
 
 def asked_key() -> str:
@@ -84,7 +91,9 @@ def list_keys(as_json: AsJson = False) -> None:
         "name": lambda key: key.name,
         "begins": lambda key: f"{key.prefix}…",
         "scopes": lambda key: " ".join(key.scopes),
-        "created": lambda key: key.created_at,
+        "tenant": lambda key: key.tenant,
+        "last used": lambda key: key.last_used_at,
+        "ends": lambda key: key.expires_at,
         "revoked": lambda key: key.revoked_at,
     }
     show(found, columns, as_json)
@@ -93,21 +102,43 @@ def list_keys(as_json: AsJson = False) -> None:
 @keys_group.command("create")
 @plain_errors
 def create_key(
-    name: Annotated[str, typer.Argument(help="What it is for.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="read, write or admin; all when absent; repeatable.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Another tenant: the operator's.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Ends after so many.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key. Its secret is printed this once."""
+    ends = None if days is None else datetime.now(UTC) + timedelta(days=days)
     with connect() as client:
-        found = client.keys.create(name)
-    if as_json:
-        print_record(found)
-    else:
-        typer.echo(found.secret)
+        told(client.keys.create(name, scopes=scope, tenant=tenant, expires_at=ends), as_json)
+
+
+@keys_group.command("rotate")
+@plain_errors
+def rotate_key(
+    key: KeyId,
+    grace: Annotated[int, typer.Option(min=0, help="Seconds the old secret still works.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new key in place of one. Its secret is printed this once."""
+    with connect() as client:
+        told(client.keys.rotate(key, grace), as_json)
 
 
 @keys_group.command("revoke")
 @plain_errors
-def revoke_key(key: Annotated[str, typer.Argument(help="Id in `rlhf keys list`.")]) -> None:
+def revoke_key(key: KeyId) -> None:
     """From now on the key opens nothing."""
     with connect() as client:
         found = client.keys.revoke(key)
     typer.echo(f"{found.id} revoked")
+
+
+def told(key: NewKey, as_json: bool) -> None:
+    if as_json:
+        print_record(key)
+    else:
+        typer.echo(key.secret)

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from rlhf_service.cli.connection import connect, model_ids
+from rlhf_service.cli.jobs import Yes
 from rlhf_service.cli.plain import plain_errors, readable, written
-from rlhf_service.cli.tables import AsJson, print_record, show, size
+from rlhf_service.cli.tables import AsJson, print_json, print_record, show, size
 
 models_app = typer.Typer()
 files_app = typer.Typer(no_args_is_help=True, help="Files that jobs may read.")
@@ -20,7 +21,6 @@ ModelId = Annotated[
     str, typer.Argument(help="Id in `rlhf models`.", metavar="MODEL", autocompletion=model_ids)
 ]
 FileId = Annotated[str, typer.Argument(help="Id in `rlhf files list`.", metavar="FILE")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @models_app.command()
@@ -54,6 +54,25 @@ def delete_model(model: ModelId, yes: Yes = False) -> None:
         if not yes:
             typer.confirm(f"Delete the weights of {model} for good?", abort=True)
         typer.echo(f"{client.models.delete(model).id} deleted")
+
+
+@models_app.command()
+@plain_errors
+def register_model(
+    name: Annotated[str, typer.Argument(help="Under which jobs and chats take it.")],
+    path: Annotated[str, typer.Argument(help="Model folder on the service's storage, absolute.")],
+) -> None:
+    """Give a model folder a name. Its files stay where they are."""
+    with connect() as client:
+        typer.echo(client.models.register(name, path).id)
+
+
+@models_app.command()
+@plain_errors
+def lineage(model: ModelId) -> None:
+    """Show where a model comes from, with digests of its data, and what came of it."""
+    with connect() as client:
+        print_record(client.models.lineage(model))
 
 
 @files_app.command("list")
@@ -90,6 +109,14 @@ def get_file(
     with connect() as client:
         found = client.files.get(file)
         typer.echo(written(out or Path(Path(found.filename).name), client.files.content(file)))
+
+
+@files_app.command("report")
+@plain_errors
+def report_file(file: FileId) -> None:
+    """Say which stages can read an uploaded file, and which of its rows they cannot."""
+    with connect() as client:
+        print_json(client.files.report(file))
 
 
 @files_app.command("delete")

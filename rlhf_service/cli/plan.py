@@ -63,15 +63,8 @@ def calibrate(context: typer.Context) -> None:
 
 def asked(raw: dict[str, Any], gpu: str | None, devices: int | None) -> JobPlan:
     """The service's plan."""
-    query = {"gpu": gpu, "devices": devices}
     with connect() as client:
-        answer = client.request(
-            "POST",
-            "/v1/jobs:plan",
-            json=raw,
-            params={name: value for name, value in query.items() if value is not None},
-        )
-    return JobPlan.model_validate(answer)
+        return client.drafts.plan(raw, gpu=gpu, devices=devices)
 
 
 def worked_out(raw: dict[str, Any], gpu: str | None, devices: int | None, profile: Path) -> JobPlan:

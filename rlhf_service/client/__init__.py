@@ -25,39 +25,61 @@ from rlhf_service.client.errors import (
 )
 from rlhf_service.client.paging import Page
 from rlhf_service.client.records import (
-    CheckedSpec,
-    FieldFault,
+    Artefact,
+    Checkpoint,
     FileRecord,
     Job,
     JobProgress,
-    Key,
+    Lineage,
+    Log,
     Model,
-    NewKey,
-    Recipe,
     SampleSet,
     StepPoint,
 )
+from rlhf_service.client.records.admin import (
+    AuditEntry,
+    Caller,
+    Delivery,
+    Key,
+    NewKey,
+    NewWebhook,
+    Quota,
+    Readiness,
+    Webhook,
+)
+from rlhf_service.client.records.drafts import CheckedSpec, FieldFault, PreparedRecipe, Recipe
 from rlhf_service.client.retry import Retry
 from rlhf_service.client.sync import Client
 
 __all__ = [
     "Address",
     "ApiError",
+    "Artefact",
     "AsyncClient",
+    "AuditEntry",
+    "Caller",
     "CheckedSpec",
+    "Checkpoint",
     "Client",
     "Conflict",
+    "Delivery",
     "FieldFault",
     "FileRecord",
     "Forbidden",
     "Job",
     "JobProgress",
     "Key",
+    "Lineage",
+    "Log",
     "Model",
     "NewKey",
+    "NewWebhook",
     "NotFound",
     "NotSignedIn",
     "Page",
+    "PreparedRecipe",
+    "Quota",
+    "Readiness",
     "Recipe",
     "Refused",
     "Retry",
@@ -66,5 +88,6 @@ __all__ = [
     "StepPoint",
     "TooManyRequests",
     "Unreachable",
+    "Webhook",
     "find_address",
 ]

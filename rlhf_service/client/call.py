@@ -9,13 +9,13 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
+from pydantic import BaseModel
 
 from rlhf_service.client.address import Address
 from rlhf_service.client.errors import expect_object
-from rlhf_service.client.records import Record
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=BaseModel)
 
 Read = Callable[[httpx.Response, Address], T]
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from api.settings import Settings
 from rlhf_service.cli.app import app
-from rlhf_service.client import AsyncClient, Client
+from rlhf_service.client import AsyncClient, Client, Forbidden, NotFound, NotSignedIn
 from rlhf_service.client.live.view import LiveView
 from rlhf_service.events import AlarmRaised, StageStarted
 from rlhf_service.job import JobStatus
@@ -105,7 +105,58 @@ def test_a_draft_with_faults_names_file_and_line(service, tmp_path):
     assert "job.yaml:4: steps: there is no such field" in told
 
 
+def test_quotas_and_the_audit_log(service):
+    made = json.loads(
+        rlhf("quotas", "set", "team-a", "--gpus", "4", "--running-jobs", "2", "--json")
+    )
+    assert (made[0]["gpus"], made[0]["cpus"], made[0]["own"]) == (4.0, None, True)
+    assert "0 / 4" in rlhf("quotas", "list") and "0 / ∞" in rlhf("quotas", "list")
+    assert not json.loads(rlhf("quotas", "reset", "team-a", "--json"))[0]["own"]
+    entries = json.loads(rlhf("audit", "--json", "-n", "2"))
+    assert [entry["action"] for entry in entries] == ["reset_quota", "set_quota"]
+    assert {entry["object_id"] for entry in entries} == {"team-a"}
+    assert rlhf("audit", "--action", "set_quota").count("team-a") == 1
+
+
+def test_a_plan_and_a_copy_with_changes(service, client, tmp_path):
+    (tmp_path / "job.json").write_text(json.dumps(spec(service, "planned")))
+    plan = json.loads(rlhf("plan", "job.json", "--json"))
+    assert [stage["stage"] for stage in plan["stages"]] == ["sft"]
+    assert client.drafts.plan(spec(service)).stages[0].steps == 10
+    job = rlhf("submit", "job.json").strip()
+    copy = rlhf("clone", job, "--set", "seed=7", "--set", "name=other").strip()
+    assert (client.jobs.get(copy).spec["seed"], client.jobs.get(copy).name) == (7, "other")
+    for one in (job, copy):
+        client.jobs.cancel(one)
+        assert client.jobs.wait(one).status is JobStatus.CANCELLED
+    again = client.jobs.retry(copy, "beginning")
+    assert again.spec["seed"] == 7
+    client.jobs.cancel(again.id)
+    rlhf("delete", job, "--yes")
+    with pytest.raises(NotFound):
+        client.jobs.get(job)
+
+
+def test_webhooks(service):
+    hook, secret = rlhf("webhooks", "create", "https://hooks.example.org/x").split()
+    assert secret
+    [listed] = json.loads(rlhf("webhooks", "list", "--json"))
+    assert listed["id"] == hook and "secret" not in listed
+    assert json.loads(rlhf("webhooks", "deliveries", hook, "--json")) == []
+    rlhf("webhooks", "delete", hook)
+    assert json.loads(rlhf("webhooks", "list", "--json")) == []
+
+
 def test_keys_files_and_lists(service, tmp_path):
+    old = json.loads(rlhf("keys", "create", "old", "--scope", "read", "--days", "9", "--json"))
+    assert old["scopes"] == ["read"] and old["expires_at"] > old["created_at"]
+    fresh = rlhf("keys", "rotate", old["id"]).strip()
+    with Client(service.root, fresh) as reader:
+        assert reader.me().scopes == ["read"]
+        with pytest.raises(Forbidden):
+            reader.keys.create("more")
+    with Client(service.root, old["secret"]) as former, pytest.raises(NotSignedIn):
+        former.me()
     secret = rlhf("keys", "create", "laptop").strip()
     keys = json.loads(rlhf("keys", "list", "--json"))
     [made] = [key for key in keys if key["name"] == "laptop"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from api.service.generation import Generation
 from rlhf_service.models.build import build_scratch
 from rlhf_service.models.tokenizer import train_tokenizer
 from rlhf_service.spec.model import ScratchModel
@@ -189,3 +191,23 @@ def test_a_dead_process_is_replaced(client: Any) -> None:
         break
     assert after.choices == before.choices
     assert process.pid not in [found.pid for found in workers()]
+
+
+def test_closing_bears_an_answer_that_ends_meanwhile(tmp_path: Path) -> None:
+    generation = Generation(None, make_settings(tmp_path, ""))  # type: ignore[arg-type]
+    closed: list[str] = []
+
+    class Ending:
+        """A generator whose last answer ends, and takes others out, while it is being closed."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def close(self) -> None:
+            closed.append(self.name)
+            generation._generators.pop(Path(self.name), None)
+
+    for name in ("a", "b"):
+        generation._generators[Path(name)] = Ending(name)  # type: ignore[assignment]
+    asyncio.run(generation.close())
+    assert closed == ["a", "b"] and not generation._generators

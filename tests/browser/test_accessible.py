@@ -86,7 +86,15 @@ async def test_every_view_is_named_legible_and_fits(site, chromium, width, schem
         await window.go(job_id)
         await expect(page.locator("figure.chart:visible").first).to_be_visible()
         await page.get_by_role("button", name="Reward as a table").click()
-        for name in ("Charts", "Evaluation", "Samples", "Preflight", "Events", "Details"):
+        for name in (
+            "Charts",
+            "Evaluation",
+            "Samples",
+            "Checkpoints",
+            "Preflight",
+            "Events",
+            "Details",
+        ):
             await page.get_by_role("tab", name=name).click()
             await sound(page, name)
         paper = await page.evaluate("getComputedStyle(document.body).backgroundColor")

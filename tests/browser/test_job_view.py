@@ -9,6 +9,7 @@ from playwright.async_api import expect
 
 from rlhf_service.events import JobStopped
 from rlhf_service.job import StopReason
+from tests.api.test_artefacts import save_checkpoint
 from tests.api.world import Driver
 from tests.browser.stories import (
     ADVICE,
@@ -149,8 +150,17 @@ async def test_held_out_results_and_samples_side_by_side(site, window):
 
 async def test_preflight_events_checkpoints_and_specification(site, window):
     job_id, driver = await grpo_job(site.world)
-    await driver.say(CHECKPOINT, ALARM)
+    root = site.world.settings.folder(job_id).checkpoints
+    save_checkpoint(root, "grpo", 2)
     page = await window.go(job_id)
+    await tab(page, "Checkpoints")
+    saved = page.get_by_role("tabpanel", name="Checkpoints").locator("tbody tr")
+    await expect(saved).to_have_count(1)
+    await expect(saved).to_contain_text("whole")
+    save_checkpoint(root, "grpo", 4, manifest=False)
+    await driver.say(CHECKPOINT, ALARM)
+    await expect(saved).to_have_count(2)
+    await expect(saved.first).to_contain_text("damaged")
     await tab(page, "Preflight")
     panel = page.get_by_role("tabpanel", name="Preflight")
     await expect(panel).to_contain_text("37.5 %")
@@ -167,7 +177,6 @@ async def test_preflight_events_checkpoints_and_specification(site, window):
     await expect(events).to_have_count(1)
     await tab(page, "Details")
     details = page.get_by_role("tabpanel", name="Details")
-    await expect(details).to_contain_text(CHECKPOINT.path)
     await expect(details.get_by_label("The specification as JSON")).to_contain_text(
         '"type": "grpo"'
     )
@@ -228,3 +237,28 @@ async def test_the_report_opens_with_its_own_look_and_is_saved(site, window):
     saved = await saving.value
     assert saved.suggested_filename == f"{job_id}-report.html"
     assert "sums" in (await saved.path()).read_text(encoding="utf-8")
+
+
+async def test_a_failed_job_is_retried_and_an_ended_one_deleted(site, window):
+    world = site.world
+    job_id, driver = await world.started(name="short-lived")
+    await driver.say(JobStopped(reason=StopReason.OUT_OF_MEMORY, message="killed"))
+    world.launcher.end(driver.submission_id)
+    await world.turn(3)
+    page = await window.go(job_id)
+    await page.get_by_role("button", name="Retry").click()
+    await expect(page).not_to_have_url(re.compile(job_id))
+    await expect(page.get_by_role("heading", name="short-lived")).to_be_visible()
+    again = page.url.split("#")[1]
+    await expect(page.get_by_role("button", name="Retry")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Delete")).to_be_hidden()
+    await tab(page, "Details")
+    await page.get_by_role("tabpanel", name="Details").get_by_role("link", name=job_id).click()
+    await expect(page).to_have_url(re.compile(job_id))
+    await world.ask(again, "cancel")
+    await world.turn(3)
+    await page.get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("dialog", name="Delete short-lived?")
+    await dialog.get_by_role("button", name="Delete the job").click()
+    await expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    assert [job["id"] for job in (await world.get("/v1/jobs"))["data"]] == [again]

@@ -35,7 +35,7 @@ async def test_faults_are_told_by_field_and_lead_to_their_lines(site, window):
     assert (await chosen(page)).strip() == "batchsize: 2"
     await expect(editor).to_have_attribute("aria-invalid", "true")
     await editor.fill("name: [")
-    await page.get_by_role("button", name="Check").click()
+    await page.get_by_role("button", name="Check and plan").click()
     await expect(alert).to_contain_text("this is not YAML")
     assert (await site.world.get("/v1/jobs"))["data"] == []
 
@@ -44,7 +44,7 @@ async def test_faults_are_told_by_field_and_lead_to_their_lines(site, window):
 async def test_a_text_is_checked_and_becomes_a_job(site, window, write):
     page = await window.go("submit")
     await page.get_by_label("The job as YAML or JSON").fill(write(site.world.spec(name="mine")))
-    await page.get_by_role("button", name="Check").click()
+    await page.get_by_role("button", name="Check and plan").click()
     await expect(page.get_by_text("Nothing wrong with mine: sft (10 steps).")).to_be_visible()
     await page.get_by_role("button", name="Submit").click()
     await expect(page.get_by_role("heading", name="mine")).to_be_visible()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
 
 from rlhf_service.cli.app import app
+from rlhf_service.cli.patch import changed
+from rlhf_service.errors import RlhfError
 from rlhf_service.models.build import build_scratch
 from rlhf_service.models.tokenizer import train_tokenizer
 from rlhf_service.spec import ScratchModel
@@ -104,3 +107,32 @@ def test_preflight_names_the_stages_there_are(rlhf, tmp_path):
     path = job(tmp_path, {"type": "scratch"}, FUZZY, answer="x")
     found = rlhf("preflight", path, "--stage", "other")
     assert found.exit_code == 1 and "['grpo']" in found.output
+
+
+@pytest.mark.parametrize(
+    ("words", "patch"),
+    [
+        ((), {}),
+        (("seed=1", "name=again"), {"seed": 1, "name": "again"}),
+        (
+            ("learner.zero_stage=2", "learner.bf16=true"),
+            {"learner": {"zero_stage": 2, "bf16": True}},
+        ),
+        (("labels=null",), {"labels": None}),
+        (("stages=[{type: sft}]",), {"stages": [{"type": "sft"}]}),
+    ],
+)
+def test_changes_of_a_job_are_a_merge_patch(words, patch):
+    assert changed(words) == patch
+
+
+def test_changes_can_stand_in_a_file_and_wrong_ones_are_named(tmp_path):
+    (tmp_path / "new.yaml").write_text("- type: dpo\n")
+    assert changed([f"stages=@{tmp_path / 'new.yaml'}"]) == {"stages": [{"type": "dpo"}]}
+    for word in ("seed", "=1", "a..b=1", "stages[0].steps=1", "x=["):
+        with pytest.raises(RlhfError, match=re.escape(f"--set {word}: ")):
+            changed([word])
+    with pytest.raises(RlhfError, match="/none cannot be read"):
+        changed(["x=@/none"])
+    with pytest.raises(RlhfError, match="set already"):
+        changed(["a=1", "a.b=2"])

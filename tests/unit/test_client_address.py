@@ -74,7 +74,8 @@ class Service:
         def answer(_: object, request: httpx.Request, **__: object) -> httpx.Response:
             if request.headers["authorization"] != f"Bearer {key}":
                 return httpx.Response(401, json={"detail": "no such key"}, request=request)
-            return httpx.Response(200, json={"data": [], "has_more": False}, request=request)
+            me = {"id": "key-1", "name": "mine", "tenant": "default", "scopes": ["read", "write"]}
+            return httpx.Response(200, json={"data": [], **me}, request=request)
 
         monkeypatch.setattr(httpx.Client, "send", answer)
 
@@ -89,7 +90,8 @@ def test_login_tries_the_key_and_keeps_it_for_this_user_alone(monkeypatch):
     assert "right" not in right.output
     assert is_private(config_file())
     assert config_file().stat().st_mode & 0o777 == 0o600
-    assert runner.invoke(app, ["where"]).output == f"http://service (from {config_file()})\n"
+    told = runner.invoke(app, ["where"]).output
+    assert told == f"http://service (from {config_file()})\nmine of default: read write\n"
     assert runner.invoke(app, ["jobs"]).exit_code == 0
     assert "deleted" in runner.invoke(app, ["logout"]).output
     assert runner.invoke(app, ["jobs"]).exit_code == 2

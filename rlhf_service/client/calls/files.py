@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from rlhf_service.client.call import Call, one, part, raw
+from rlhf_service.client.call import Call, one, part, plain, raw
 from rlhf_service.client.paging import Page, page
 from rlhf_service.client.records import Deleted, FileRecord
 
@@ -29,6 +29,11 @@ def listed(*, limit: int = 100, after: str | None = None) -> Call[Page[FileRecor
 def get(file_id: str) -> Call[FileRecord]:
     """One file."""
     return Call("GET", f"/v1/files/{part(file_id)}", one(FileRecord))
+
+
+def report(file_id: str) -> Call[dict[str, Any]]:
+    """Which kinds of stages can read it, and the first rows that they cannot."""
+    return Call("GET", f"/v1/files/{part(file_id)}/report", plain)
 
 
 def content(file_id: str) -> Call[bytes]:

@@ -9,7 +9,7 @@ import httpx
 from rlhf_service.client.address import Address
 from rlhf_service.client.call import Call, one, plain
 from rlhf_service.client.errors import ApiError, json_object
-from rlhf_service.client.records import Readiness
+from rlhf_service.client.records.admin import Readiness
 from rlhf_service.client.retry import Outcome, settled
 
 READYZ: Call[dict[str, Any]] = Call("GET", "/readyz", plain)

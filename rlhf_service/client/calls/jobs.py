@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from rlhf_service.client.call import Call, every, once, one, part, plain, text
 from rlhf_service.client.paging import Page, page
-from rlhf_service.client.records import Artefact, Checkpoint, Job, Log, SampleSet, StepPoint
+from rlhf_service.client.records import (
+    Artefact,
+    Checkpoint,
+    Deleted,
+    Job,
+    Log,
+    SampleSet,
+    StepPoint,
+)
 from rlhf_service.events import StoredEvent
 from rlhf_service.job import JobStatus
 from rlhf_service.spec import JobSpec
@@ -72,6 +80,33 @@ def resume(job_id: str) -> Call[Job]:
     return Call("POST", at(job_id, "/resume"), one(Job))
 
 
+def retry(
+    job_id: str,
+    start: Literal["checkpoint", "beginning"] = "checkpoint",
+    idempotency_key: str | None = None,
+) -> Call[Job]:
+    """Try a failed or cancelled job again, as a new job that goes on from its newest checkpoint, or
+    from the beginning.
+    """
+    headers = once(idempotency_key)
+    return Call("POST", at(job_id, "/retry"), one(Job), json={"start": start}, headers=headers)
+
+
+def clone(
+    job_id: str, changes: dict[str, Any] | None = None, idempotency_key: str | None = None
+) -> Call[Job]:
+    """Submit the job once more. `changes` is merged into its specification: objects are merged, None
+    takes a field back to its default, lists are replaced whole.
+    """
+    body, headers = {"changes": changes or {}}, once(idempotency_key)
+    return Call("POST", at(job_id, "/clone"), one(Job), json=body, headers=headers)
+
+
+def delete(job_id: str) -> Call[Deleted]:
+    """Delete a job that ended, with its log and files. Refused while its model is kept or read."""
+    return Call("DELETE", at(job_id), one(Deleted))
+
+
 def events(job_id: str, after: int = 0, limit: int = 100) -> Call[Page[StoredEvent]]:
     """A part of the log behind `after`, in order."""
     query = {"after": after, "limit": limit}
@@ -126,6 +161,11 @@ def artefacts(
 def artefact(job_id: str, path: str) -> str:
     """Where a file of a job's can be fetched."""
     return at(job_id, f"/artefacts/{quote(path)}")
+
+
+def plan(job_id: str) -> Call[dict[str, Any]]:
+    """What was planned when the job was accepted, what it took, and how far apart they are."""
+    return Call("GET", at(job_id, "/plan"), plain)
 
 
 def report(job_id: str) -> Call[dict[str, Any]]:

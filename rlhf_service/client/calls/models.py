@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from rlhf_service.client.call import Call, one, plain
 from rlhf_service.client.paging import Page, page
-from rlhf_service.client.records import Deleted, Model
+from rlhf_service.client.records import Deleted, Lineage, Model
 
 Messages = Sequence[dict[str, Any]]
 
@@ -30,6 +30,17 @@ def get(model_id: str) -> Call[Model]:
 def delete(model_id: str) -> Call[Deleted]:
     """Delete a job's model and those of its stages."""
     return Call("DELETE", at(model_id), one(Deleted))
+
+
+def register(name: str, path: str) -> Call[Model]:
+    """Give a model folder on the service's storage a name, under which chats and jobs take it."""
+    body = {"id": name, "path": path}
+    return Call("POST", "/v1/models", one(Model), json=body, repeatable=False)
+
+
+def lineage(model_id: str) -> Call[Lineage]:
+    """Where a model comes from: its job, data with digests, parent models; and what came of it."""
+    return Call("GET", f"{at(model_id)}/lineage", one(Lineage))
 
 
 def chat(model: str, messages: Messages | str, **sampling: Any) -> Call[dict[str, Any]]:

@@ -1,26 +1,19 @@
-"""What the service answers with. Fields that this client does not know are kept, not refused."""
+"""What the service answers with about jobs and models."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from rlhf_service.client.address import Address
+from rlhf_service.client.records.base import Record
 from rlhf_service.events import Sample
 from rlhf_service.job import JobStatus, StopReason
 from rlhf_service.reports import StepReport
 
 if TYPE_CHECKING:
     from rlhf_service.client.live.view import LiveView
-
-
-class Record(BaseModel):
-    """An answer of the service."""
-
-    model_config = ConfigDict(
-        extra="allow", frozen=True, protected_namespaces=(), use_attribute_docstrings=True
-    )
 
 
 class JobProgress(Record):
@@ -49,7 +42,9 @@ class Job(Record):
     finished_at: str | None
     result: dict[str, Any] | None
     """The completion record of a job that succeeded."""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
+    spec: dict[str, Any] = Field(default_factory=dict)
+    """With every default filled in."""
 
     _home: Address | None = PrivateAttr(default=None)
 
@@ -141,6 +136,10 @@ class Model(Record):
     path: str = ""
     """Folder on the service's storage."""
     owned_by: str = ""
+    base: str | None = None
+    """The model that its last stage began from."""
+    chat: bool | None = None
+    """Whether it has a chat template: if not, text goes on from a prompt."""
 
 
 class FileRecord(Record):
@@ -155,23 +154,6 @@ class FileRecord(Record):
     """As a job's spec names it."""
 
 
-class Key(Record):
-    """An API key without its secret."""
-
-    id: str
-    name: str
-    prefix: str
-    scopes: list[str]
-    created_at: str
-    revoked_at: str | None
-
-
-class NewKey(Key):
-    """An API key with its secret, which is told this once."""
-
-    secret: str
-
-
 class Deleted(Record):
     """What is gone."""
 
@@ -179,44 +161,13 @@ class Deleted(Record):
     deleted: bool = True
 
 
-class FieldFault(Record):
-    """What is wrong with one field, and what to do."""
+class Lineage(Record):
+    """Where a model comes from, and what came of it."""
 
-    field: str | None
-    message: str
-    line: int | None
-    """Of the text, from 1."""
-
-
-class CheckedSpec(Record):
-    """What a text says as a job."""
-
-    spec: dict[str, Any] | None
-    """With every default filled in; None when there are faults."""
-    faults: list[FieldFault]
-    note: str
-    """What could not be checked."""
-
-
-class Recipe(Record):
-    """A complete job on real data."""
-
+    id: str
+    job_id: str | None
     name: str
-    title: str
-
-
-class PreparedRecipe(Recipe):
-    """A recipe whose data is written."""
-
-    seed: int
-    spec: dict[str, Any]
-    text: str
-    """The same job as short YAML."""
-
-
-class Readiness(Record):
-    """Whether the service can do its work."""
-
-    ready: bool
-    checks: dict[str, str]
-    """`ok`, or what is wrong."""
+    inputs: list[dict[str, Any]]
+    """Data with digests, and the models that it started from or was judged by."""
+    descendants: list[str]
+    """Jobs that read this model or were made from its job."""
