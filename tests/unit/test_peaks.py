@@ -1,0 +1,49 @@
+"""What processes say of the memory they have held."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+import ray
+
+import cluster.host
+from cluster.actors import peak_of
+from cluster.host import PoolHost
+from cluster.peaks import measured
+from rlhf_service.events import MemoryMeasured
+from tests.planning import ppo
+
+
+def test_a_process_has_held_at_least_what_it_holds():
+    held = psutil.Process().memory_info().rss
+    found = measured("learner", 3)
+    assert found.role == "learner" and found.process == 3 and found.gpu_peak is None
+    # The kernel counts both in batches of pages.
+    assert 0.95 * held < found.peak < psutil.virtual_memory().total
+
+
+class Actor:
+    """An actor handle whose `apply` runs here, or fails when asked for its answer."""
+
+    def __init__(self, alive: bool) -> None:
+        self.apply = self
+        self._alive = alive
+
+    def remote(self, func, *args):
+        return lambda: func(self, *args) if self._alive else dead()
+
+
+def dead() -> None:
+    raise ray.exceptions.RayActorError()
+
+
+def test_the_pools_actors_are_asked_and_the_dead_are_left_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster.host.ray, "wait", lambda asked, **_: (asked, []))
+    monkeypatch.setattr(cluster.host.ray, "get", lambda answer: answer())
+    host = PoolHost(ppo(), "job-1")
+    assert host.peaks() == []  # a job without pools
+    host._pool_actors = {"rollout": [Actor(True), Actor(False)], "reward": [Actor(True)]}
+    found = host.peaks()
+    assert [(event.role, event.process) for event in found] == [("rollout", 0), ("reward", 0)]
+    assert all(isinstance(event, MemoryMeasured) and event.peak > 0 for event in found)
+    assert peak_of(None, "reward", 1).process == 1
