@@ -7,7 +7,8 @@ export function planView(plan) {
   const verdict = plan.fits === true ? ["fits", "It fits"] : plan.fits === false ? ["too-large", "It does not fit"] : ["unknown", "Whether it fits cannot be said"];
   return el("section", { class: "plan", "aria-label": "Plan" },
     el("p", { class: "line" }, el("b", { class: `verdict ${verdict[0]}` }, verdict[1]),
-      el("span", {}, "about ", el("b", {}, said(plan.seconds, duration)), " of training on ", plan.device)),
+      plan.seconds.value === null ? el("span", { class: "soft", title: plan.seconds.unavailable }, "how long it takes is not known")
+        : el("span", {}, "about ", el("b", {}, said(plan.seconds, duration)), " of training on ", plan.device)),
     plan.reasons.length > 0 && el("ul", { class: "faults" }, plan.reasons.map((text) => el("li", {}, text))),
     advice(plan.advice), stages(plan.stages), memory(plan.memory),
     el("details", {}, el("summary", {}, "What this takes for granted"),
