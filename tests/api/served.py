@@ -57,7 +57,7 @@ class Served:
         submission = self.submitted(job_id)
         driver = Driver(_Seen(self.launcher), submission, producer)  # type: ignore[arg-type]
         token = self.launcher.attempts[submission].request.events_token
-        with httpx.Client(base_url=self.root) as client:
+        with httpx.Client(base_url=self.root, timeout=60) as client:
             answer = client.post(
                 f"/v1/internal/jobs/{job_id}/events",
                 json={"events": [driver.record(event) for event in events]},
