@@ -28,6 +28,8 @@ JOB_SECONDS = 400.0
 TEST_SECONDS = 900
 
 
+# First: what runs the tests in several processes reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A whole job, killed and recovered, takes minutes on a busy machine; one cluster is enough."""
     for item in items:
