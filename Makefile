@@ -28,9 +28,13 @@ demo: $(READY)
 serve: $(READY)
 	$(BIN)/rlhf serve
 
-# Two at a time: whatever needs Ray is one group, so there is one cluster; the rest runs beside it.
+# What needs a cluster runs beside the rest; its output follows when both are done.
 test: $(READY) openai-clients
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@log=$$(mktemp); trap 'rm -f $$log' EXIT; \
+	$(BIN)/python -m pytest tests/integration > $$log 2>&1 & cluster=$$!; \
+	failed=0; $(BIN)/python -m pytest --ignore=tests/integration || failed=$$?; \
+	wait $$cluster || failed=$$?; \
+	cat $$log; exit $$failed
 
 openai-clients: $(READY)
 	@# Three major versions of the package, each in a folder of its own in $(VENV).

@@ -23,7 +23,8 @@ def ray() -> Iterator[FakeRay]:
 
 @pytest.fixture
 def plane(ray: FakeRay, tmp_path: Path) -> Iterator[Plane]:
-    with planes(ray, tmp_path, cancel_grace=0.0, pause_grace=0.0) as [made]:
+    patience = {"lease_seconds": 4.0, "launcher_timeout": 2.0}
+    with planes(ray, tmp_path, cancel_grace=0.0, pause_grace=0.0, **patience) as [made]:
         yield made
 
 

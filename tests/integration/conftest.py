@@ -28,14 +28,11 @@ JOB_SECONDS = 400.0
 TEST_SECONDS = 900
 
 
-# First: what runs the tests in several processes reads the groups in the same hook.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A whole job, killed and recovered, takes minutes on a busy machine; one cluster is enough."""
+    """A whole job, killed and recovered, takes minutes on a busy machine."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS))
-            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")
