@@ -59,6 +59,9 @@ class JobLinks(View):
     logs: str
     checkpoints: str
     artefacts: str
+    report: str
+    """What each stage did and changed, as a page; `.json` in place of `.html` for programs."""
+    plan: str
 
 
 class JobView(View):

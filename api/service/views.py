@@ -43,6 +43,8 @@ def job_view(job: JobRow, attempts: Sequence[AttemptRow]) -> JobView:
             logs=f"{base}/logs",
             checkpoints=f"{base}/checkpoints",
             artefacts=f"{base}/artefacts",
+            report=f"{base}/report.html",
+            plan=f"{base}/plan",
         ),
     )
 

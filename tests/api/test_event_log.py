@@ -166,3 +166,14 @@ async def test_report(world: World) -> None:
         assert (await world.client.get(f"/v1/jobs/job-none/{name}")).status_code == 404
         bare = await world.client.get(f"/v1/jobs/{job_id}/{name}", headers={"Authorization": ""})
         assert bare.status_code == 401
+
+
+async def test_every_link_of_a_job_leads_somewhere(world: World) -> None:
+    job_id, _ = await world.started()
+    links = (await world.get(f"/v1/jobs/{job_id}"))["links"]
+    endless = links.pop("stream")
+    assert endless == f"/v1/jobs/{job_id}/stream"
+    assert {"report", "plan", "events", "metrics"} <= set(links)
+    for name, place in links.items():
+        answer = await world.client.get(place)
+        assert answer.status_code == 200, (name, answer.text)
