@@ -18,7 +18,9 @@ Row = TypeVar("Row")
 class BadRows(DataError):
     """Rows of a file that cannot be read, each with its place and what is wrong."""
 
-    def __init__(self, message: str, field: str | None, rows: tuple[tuple[str, str], ...]) -> None:
+    def __init__(
+        self, message: str, field: str | None, rows: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         super().__init__(message, field)
         self.rows = rows
 

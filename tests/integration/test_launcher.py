@@ -101,11 +101,14 @@ def test_an_attempt_from_submission_to_nothing_left(service, launcher, tmp_path,
 
     # What other jobs left dead does not count against the limit; what is cut off does.
     [ray_job] = {a["job_id"] for a in launcher._rows("actors") if a["class_name"] == "Held"}
-    everyone = len(launcher._rows("actors"))
-    monkeypatch.setattr(module, "LIMIT", 2)
-    assert len(launcher._rows("actors", job_id=ray_job)) == 2 < everyone
-    monkeypatch.setattr(module, "LIMIT", 1)
-    with pytest.raises(LauncherError, match="lists only 1 of"):
+    everyone, mine = (
+        len(launcher._rows("actors")),
+        len(launcher._rows("actors", job_id=ray_job)),
+    )
+    monkeypatch.setattr(module, "LIMIT", mine)
+    assert len(launcher._rows("actors", job_id=ray_job)) == mine < everyone
+    monkeypatch.setattr(module, "LIMIT", mine - 1)
+    with pytest.raises(LauncherError, match=f"lists only {mine - 1} of"):
         launcher.leftovers(folder.name)
     monkeypatch.undo()
 
