@@ -40,7 +40,12 @@ class JsonFormatter(logging.Formatter):
         for name in ("request_id", "job_id"):
             if (value := getattr(record, name, None)) is not None:
                 said[name] = value
-        said |= {name: value for name, value in vars(record).items() if name not in PLAIN}
+        # Libraries mark records for themselves, Ray each one, under names with an underscore.
+        said |= {
+            name: value
+            for name, value in vars(record).items()
+            if name not in PLAIN and not name.startswith("_")
+        }
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)
         return json.dumps(said, default=str, ensure_ascii=False)

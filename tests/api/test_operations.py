@@ -207,7 +207,9 @@ async def test_lines_name_their_request_and_job(world: World, lines: io.StringIO
     assert (line["logger"], line["level"], line["job_id"]) == ("rlhf.access", "info", job_id)
     assert (line["route"], line["status"]) == ("/v1/jobs/{job_id}", 200)
     with about("job-9"):
-        logging.getLogger("rlhf.reconcile").warning("odd: %s", {"a": 1})
+        logging.getLogger("rlhf.reconcile").warning(
+            "odd: %s", {"a": 1}, extra={"_mark_of_a_library": 1}
+        )
     assert said(lines)[-1] | {"time": ""} == {
         "time": "", "level": "warning", "logger": "rlhf.reconcile", "message": "odd: {'a': 1}",
         "job_id": "job-9",
