@@ -113,7 +113,7 @@ async def opened(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion=motion
     )
     page = await context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     window = Window(site, page)
     page.on("pageerror", lambda fault: window.faults.append(str(fault)))
     page.on(
