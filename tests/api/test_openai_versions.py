@@ -25,9 +25,6 @@ from tests.api.served import CHAT, Served, lines, served, until
 from tests.api.test_openai_jobs import model_folder
 from tests.api.world import step
 
-# One server for all of them.
-pytestmark = pytest.mark.xdist_group("openai_versions")
-
 FLOW = Path(__file__).with_name("openai_flow.py")
 
 

@@ -32,9 +32,6 @@ from tests.api.test_artefacts import save_checkpoint
 from tests.api.test_openai_jobs import model_folder
 from tests.api.world import step
 
-# One server for all of them.
-pytestmark = pytest.mark.xdist_group("schemathesis")
-
 JSON = dict[str, Any]
 OPERATIONS = Path(__file__).with_name("operations.txt").read_text().split()
 EXAMPLES = 5
