@@ -12,7 +12,7 @@ from rlhf_service.data.tokens import encode, start_id
 from rlhf_service.errors import DataError
 from rlhf_service.generation.protocol import Ask, Reply
 from rlhf_service.records import Prompt
-from rlhf_service.rollout.growing import Decoding
+from rlhf_service.rollout.decoding import Decoding
 from rlhf_service.rollout.sampling import draw, likeliest, uniforms
 from rlhf_service.rollout.transformers import eos_ids
 
