@@ -13,7 +13,9 @@ from cluster.kuberay.launcher import KubeRayLauncher
 from cluster.kuberay.settings import KubeRaySettings
 from rlhf_service.launching import LaunchRequest
 from rlhf_service.spec import JobSpec
-from tests.kuberay.server import FakeKubernetes, serving
+from tests.kuberay.objects import FakeKubernetes
+from tests.kuberay.operator import Operator
+from tests.kuberay.server import serving
 
 JSON = dict[str, Any]
 
@@ -76,6 +78,11 @@ def ppo_spec(**resources: object) -> JobSpec:
 def kubernetes() -> Iterator[FakeKubernetes]:
     with serving(FakeKubernetes()) as fake:
         yield fake
+
+
+@pytest.fixture
+def operator(kubernetes) -> Operator:
+    return Operator(kubernetes)
 
 
 @pytest.fixture

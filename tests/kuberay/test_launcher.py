@@ -18,7 +18,7 @@ from rlhf_service.launching import LaunchState
 from tests.kuberay.conftest import POD, wait_until
 
 
-def test_an_attempt_from_submission_to_nothing_left(kubernetes, launcher, make_request):
+def test_an_attempt_from_submission_to_nothing_left(kubernetes, operator, launcher, make_request):
     request = make_request()
     name = request.submission_id
     assert launcher.state(name) is LaunchState.UNKNOWN
@@ -29,53 +29,53 @@ def test_an_attempt_from_submission_to_nothing_left(kubernetes, launcher, make_r
     assert kubernetes.count("POST", "rayjobs") == 2
     assert sum(plural == "rayjobs" for plural, _, _ in kubernetes.objects) == 1
 
-    kubernetes.start(name)
+    operator.start(name)
     wait_until(lambda: launcher.state(name) is LaunchState.RUNNING, "that it runs")
     left = launcher.leftovers(request.job_id)
     assert f"RayJob {name}" in left and f"pod {name}-abcde-worker-0" in left
     assert launcher.leftovers(request.job_id[:-1]) == []  # a prefix of an id is another job
 
-    kubernetes.finish(name, "SUCCEEDED")
+    operator.finish(name, "SUCCEEDED")
     wait_until(lambda: launcher.state(name) is LaunchState.ENDED, "its end")
     # The head stays for its logs by rule and counts as nothing left; workers hold room.
     assert launcher.leftovers(request.job_id) == [f"pod {name}-abcde-worker-0"]
-    kubernetes.take_pods(name, "worker")
+    operator.take_pods(name, "worker")
     assert launcher.leftovers(request.job_id) == []
 
 
-def test_stopping_waits_for_finalizers_and_for_what_it_owns(kubernetes, launcher, make_request):
+def test_stopping_waits_for_finalizers_and_for_what_it_owns(operator, launcher, make_request):
     request = make_request()
     name = request.submission_id
     launcher.submit(request)
-    kubernetes.start(name)
+    operator.start(name)
     launcher.stop(name)
     wait_until(lambda: launcher.state(name) is LaunchState.RUNNING, "that it is being stopped")
-    assert kubernetes.rayjob(name)["metadata"]["deletionTimestamp"]
-    kubernetes.release(name)
+    assert operator.rayjob(name)["metadata"]["deletionTimestamp"]
+    operator.release(name)
     assert launcher.state(name) is LaunchState.RUNNING  # its pods checkpoint
-    kubernetes.take_pods(name)
+    operator.take_pods(name)
     wait_until(lambda: launcher.state(name) is LaunchState.UNKNOWN, "that it is gone")
     assert launcher.leftovers(request.job_id) == []
     launcher.stop(name)  # already gone: nothing happens
     launcher.stop("job-unheard-of-a1")
 
 
-def test_what_lives_is_listed_and_what_is_left_is_removed(kubernetes, launcher, make_request):
+def test_what_lives_is_listed_and_what_is_left_is_removed(operator, launcher, make_request):
     request = make_request()
     name = request.submission_id
     assert launcher.inventory().submissions == []
     launcher.submit(request)
-    kubernetes.start(name)
+    operator.start(name)
     [found] = launcher.inventory().submissions
     assert (found.job_id, found.attempt) == (request.job_id, request.attempt)
     assert found.submission_id == name
-    kubernetes.finish(name, "FAILED")
+    operator.finish(name, "FAILED")
     assert launcher.inventory().submissions == []
     assert launcher.leftovers(request.job_id) == [f"pod {name}-abcde-worker-0"]
     launcher.remove(request.job_id)
-    assert kubernetes.rayjob(name)["metadata"]["deletionTimestamp"]
-    kubernetes.release(name)
-    kubernetes.take_pods(name)
+    assert operator.rayjob(name)["metadata"]["deletionTimestamp"]
+    operator.release(name)
+    operator.take_pods(name)
     assert launcher.leftovers(request.job_id) == []
     launcher.remove(request.job_id)  # nothing left: nothing happens
 
@@ -100,11 +100,11 @@ STATES = [
 
 @pytest.mark.parametrize(("status", "state"), STATES)
 def test_every_status_of_the_operator_has_a_meaning(
-    kubernetes, launcher, make_request, status, state
+    operator, launcher, make_request, status, state
 ):
     request = make_request()
     launcher.submit(request)
-    kubernetes.say(request.submission_id, **status)
+    operator.say(request.submission_id, **status)
     wait_until(lambda: launcher.state(request.submission_id) is state, f"{status} as {state}")
 
 
@@ -146,7 +146,7 @@ def test_a_job_that_no_pod_can_hold_is_a_refusal(make_launcher, make_request):
         launcher.submit(make_request(learner={"gpus_per_worker": 1}))
 
 
-def test_a_renewed_token_is_read_again(kubernetes, launcher, account, make_request):
+def test_a_renewed_token_is_read_again(kubernetes, operator, launcher, account, make_request):
     request = make_request()
     launcher.submit(request)
     kubernetes.tokens = {"second-token"}
@@ -154,7 +154,7 @@ def test_a_renewed_token_is_read_again(kubernetes, launcher, account, make_reque
         launcher.stop(request.submission_id)
     (account / "token").write_text("second-token")
     launcher.stop(request.submission_id)
-    assert kubernetes.rayjob(request.submission_id)["metadata"]["deletionTimestamp"]
+    assert operator.rayjob(request.submission_id)["metadata"]["deletionTimestamp"]
 
 
 def test_no_account_says_where_it_should_be(make_launcher, tmp_path):
@@ -164,11 +164,11 @@ def test_no_account_says_where_it_should_be(make_launcher, tmp_path):
         launcher.leftovers("job-1")
 
 
-def test_the_secret_is_in_a_private_file_and_nowhere_else(kubernetes, launcher, make_request):
+def test_the_secret_is_in_a_private_file_and_nowhere_else(operator, launcher, make_request):
     request = make_request()
     launcher.submit(request)
-    assert "a-secret" not in json.dumps(kubernetes.rayjob(request.submission_id))
-    environment = yaml.safe_load(kubernetes.rayjob(request.submission_id)["spec"]["runtimeEnvYAML"])
+    assert "a-secret" not in json.dumps(operator.rayjob(request.submission_id))
+    environment = yaml.safe_load(operator.rayjob(request.submission_id)["spec"]["runtimeEnvYAML"])
     path = environment["env_vars"]["RLHF_EVENTS_TOKEN_FILE"]
     with open(path, encoding="utf-8") as file:
         assert file.read() == "a-secret"
@@ -178,12 +178,12 @@ def test_the_secret_is_in_a_private_file_and_nowhere_else(kubernetes, launcher, 
 
 
 def test_states_come_from_the_watch_and_not_from_one_request_each(
-    kubernetes, launcher, make_request
+    kubernetes, operator, launcher, make_request
 ):
     requests = [make_request(job_id=f"job-{n:04}") for n in range(20)]
     for request in requests:
         launcher.submit(request)
-        kubernetes.start(request.submission_id)
+        operator.start(request.submission_id)
     wait_until(
         lambda: all(launcher.state(r.submission_id) is LaunchState.RUNNING for r in requests),
         "that all run",
@@ -194,20 +194,24 @@ def test_states_come_from_the_watch_and_not_from_one_request_each(
     assert kubernetes.count("GET", "/rayjobs/") == before
 
 
-def test_a_watch_that_is_cut_goes_on_where_it_was(kubernetes, launcher, make_request, monkeypatch):
+def test_a_watch_that_is_cut_goes_on_where_it_was(
+    kubernetes, operator, launcher, make_request, monkeypatch
+):
     monkeypatch.setattr(mirror, "FIRST_PAUSE", 0.01)
     request = make_request()
     launcher.submit(request)
     launcher.state(request.submission_id)
     wait_until(lambda: kubernetes.count("GET", "watch=1") == 1, "the watch")
     kubernetes.cut_watches()
-    kubernetes.start(request.submission_id)
+    operator.start(request.submission_id)
     wait_until(lambda: launcher.state(request.submission_id) is LaunchState.RUNNING, "the news")
     wait_until(lambda: kubernetes.count("GET", "watch=1") > 1, "the second watch")
     assert launcher._mirror.lists == 1
 
 
-def test_a_watch_from_too_long_ago_lists_again(kubernetes, launcher, make_request, monkeypatch):
+def test_a_watch_from_too_long_ago_lists_again(
+    kubernetes, operator, launcher, make_request, monkeypatch
+):
     monkeypatch.setattr(mirror, "FIRST_PAUSE", 0.01)
     request = make_request()
     launcher.submit(request)
@@ -216,15 +220,17 @@ def test_a_watch_from_too_long_ago_lists_again(kubernetes, launcher, make_reques
     kubernetes.forget()
     kubernetes.cut_watches()
     wait_until(lambda: launcher._mirror.lists == 2, "the second list")
-    kubernetes.start(request.submission_id)
+    operator.start(request.submission_id)
     wait_until(lambda: launcher.state(request.submission_id) is LaunchState.RUNNING, "the news")
 
 
-def test_while_nobody_answers_nothing_is_claimed(kubernetes, launcher, make_request, monkeypatch):
+def test_while_nobody_answers_nothing_is_claimed(
+    kubernetes, operator, launcher, make_request, monkeypatch
+):
     monkeypatch.setattr(mirror, "FIRST_PAUSE", 0.01)
     request = make_request()
     launcher.submit(request)
-    kubernetes.start(request.submission_id)
+    operator.start(request.submission_id)
     wait_until(lambda: launcher.state(request.submission_id) is LaunchState.RUNNING, "that it runs")
     kubernetes.down = True
     kubernetes.cut_watches()
@@ -238,55 +244,55 @@ def test_while_nobody_answers_nothing_is_claimed(kubernetes, launcher, make_requ
 
     wait_until(unreachable, "that the loss is noticed")
     kubernetes.down = False
-    kubernetes.say(request.submission_id, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
+    operator.say(request.submission_id, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
     wait_until(
         lambda: not unreachable() and launcher.state(request.submission_id) is LaunchState.ENDED,
         "that it is seen again",
     )
 
 
-def test_objects_long_over_are_deleted(kubernetes, make_launcher, make_request):
+def test_objects_long_over_are_deleted(operator, make_launcher, make_request):
     old, new = make_request(job_id="job-old"), make_request(job_id="job-new")
     first = make_launcher(keep_seconds=600)
     first.submit(old)
     first.submit(new)
     # A driver that somebody else stopped: no deletion rule knows such an end.
-    kubernetes.finish(old.submission_id, "STOPPED", ended="2020-01-01T00:00:00Z")
-    kubernetes.finish(new.submission_id, "STOPPED")
+    operator.finish(old.submission_id, "STOPPED", ended="2020-01-01T00:00:00Z")
+    operator.finish(new.submission_id, "STOPPED")
     second = make_launcher(keep_seconds=600)
     second.state(new.submission_id)
     wait_until(
-        lambda: "deletionTimestamp" in kubernetes.rayjob(old.submission_id)["metadata"],
+        lambda: "deletionTimestamp" in operator.rayjob(old.submission_id)["metadata"],
         "the old one's end",
     )
-    assert "deletionTimestamp" not in kubernetes.rayjob(new.submission_id)["metadata"]
+    assert "deletionTimestamp" not in operator.rayjob(new.submission_id)["metadata"]
 
 
 # Kueue
 
 
 def test_a_queued_job_is_suspended_until_kueue_lets_it_in_and_comes_back_when_preempted(
-    kubernetes, make_launcher, make_request
+    operator, make_launcher, make_request
 ):
     launcher = make_launcher(queue="team-a", labels={"kueue.x-k8s.io/priority-class": "low"})
     request = make_request()
     name = request.submission_id
     launcher.submit(request)
-    found = kubernetes.rayjob(name)
+    found = operator.rayjob(name)
     assert found["spec"]["suspend"] is True and found["spec"]["shutdownAfterJobFinishes"] is True
     assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
-    kubernetes.say(name, jobDeploymentStatus="Suspended")
+    operator.say(name, jobDeploymentStatus="Suspended")
     wait_until(lambda: launcher.state(name) is LaunchState.PENDING, "that it waits")
 
     launcher.suspend(name, False)
-    assert kubernetes.rayjob(name)["spec"]["suspend"] is False
-    kubernetes.start(name)
+    assert operator.rayjob(name)["spec"]["suspend"] is False
+    operator.start(name)
     wait_until(lambda: launcher.state(name) is LaunchState.RUNNING, "that it runs")
 
     launcher.suspend(name)
-    kubernetes.say(name, jobDeploymentStatus="Suspending")
-    kubernetes.take_pods(name)
-    kubernetes.say(name, jobDeploymentStatus="Suspended", jobStatus="")
+    operator.say(name, jobDeploymentStatus="Suspending")
+    operator.take_pods(name)
+    operator.say(name, jobDeploymentStatus="Suspended", jobStatus="")
     wait_until(lambda: launcher.state(name) is LaunchState.PENDING, "that it waits again")
     assert launcher.leftovers(request.job_id) == [f"RayJob {name}"]
 
@@ -294,10 +300,10 @@ def test_a_queued_job_is_suspended_until_kueue_lets_it_in_and_comes_back_when_pr
 # Capacity
 
 
-def test_capacity_is_that_of_ready_nodes(kubernetes, make_launcher):
-    kubernetes.add_node("cpu-1", cpu="3920m", memory="16Gi")
-    kubernetes.add_node("gpu-1", cpu="8", nvidia_com__gpu="4")
-    kubernetes.add_node("gpu-2", cpu="8", nvidia_com__gpu="4", ready="False")
+def test_capacity_is_that_of_ready_nodes(operator, make_launcher):
+    operator.add_node("cpu-1", cpu="3920m", memory="16Gi")
+    operator.add_node("gpu-1", cpu="8", nvidia_com__gpu="4")
+    operator.add_node("gpu-2", cpu="8", nvidia_com__gpu="4", ready="False")
     found = make_launcher().capacity()
     assert (found.cpus, found.gpus) == (pytest.approx(11.92), 4)
     assert make_launcher(node_selector={"pool": "gpu"}).capacity().cpus == 8
@@ -316,7 +322,7 @@ def test_capacity_in_a_queue_is_kueues_business(kubernetes, make_launcher, accou
 
 
 def test_logs_are_those_of_the_dashboard_then_of_the_folder_then_of_the_operator(
-    kubernetes, launcher, make_request, monkeypatch
+    operator, launcher, make_request, monkeypatch
 ):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "ray-secret")
     asked = []
@@ -339,13 +345,13 @@ def test_logs_are_those_of_the_dashboard_then_of_the_folder_then_of_the_operator
     assert launcher.logs(name) == ""
     server = HTTPServer(("127.0.0.1", 0), Dashboard)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-    kubernetes.start(name, dashboard=f"127.0.0.1:{server.server_port}")
+    operator.start(name, dashboard=f"127.0.0.1:{server.server_port}")
     wait_until(lambda: launcher.logs(name) == "epoch 1", "the dashboard's log")
     assert asked[0] == (f"/api/jobs/{name}/logs", "Bearer ray-secret")
     server.shutdown()
     server.server_close()
 
-    kubernetes.say(name, jobDeploymentStatus="Failed", reason="AppFailed", message="exit 1")
+    operator.say(name, jobDeploymentStatus="Failed", reason="AppFailed", message="exit 1")
     wait_until(lambda: launcher.logs(name) == "AppFailed: exit 1", "the operator's word")
     (launcher._jobs / request.job_id / "driver-a1.log").write_text("the driver failed")
     assert launcher.logs(name) == "the driver failed"
