@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE = 1
 export GOMP_SPINCOUNT = 30000
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup demo serve test openai-clients lint peers clean
+.PHONY: setup demo serve test test-images openai-clients lint peers clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; set PYTHON="; exit 1; }
@@ -30,6 +30,10 @@ serve: $(READY)
 
 test: $(READY) openai-clients
 	$(BIN)/python -m pytest
+
+# Builds the images and trains a job in them: needs podman, root and the images they begin from.
+test-images: $(READY)
+	$(BIN)/python -m pytest tests/images
 
 openai-clients: $(READY)
 	@# Three major versions of the package, each in a folder of its own in $(VENV).

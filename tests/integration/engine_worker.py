@@ -39,7 +39,7 @@ def main(settings: dict[str, object], rank: int, out: Path) -> None:
         init_method=f"file://{out.parent}/rendezvous",
         rank=rank,
         world_size=ranks,
-        timeout=timedelta(seconds=90),
+        timeout=timedelta(seconds=300),
     )
     learner = LearnerSpec(
         zero_stage=settings["zero"],

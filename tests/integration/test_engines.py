@@ -16,6 +16,8 @@ from rlhf_service.testing import PlainEngine
 from tests.integration.engine_worker import make_network
 
 ROOT = Path(__file__).parents[2]
+SECONDS = 600
+"""The first worker of a new installation waits for DeepSpeed to compile its operator."""
 
 
 @functools.cache
@@ -72,7 +74,7 @@ def test_stage_ranks_and_microbatches_make_the_same_steps(
         )
         for r in range(ranks)
     ]
-    printed = [worker.communicate(timeout=150)[0].decode() for worker in workers]
+    printed = [worker.communicate(timeout=SECONDS)[0].decode() for worker in workers]
     assert out.exists(), printed[0][-3000:]
     found = json.loads(out.read_text())
     norms, state = plain(adapter)
