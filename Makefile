@@ -9,6 +9,8 @@ export RAY_AUTH_MODE ?= token
 export HF_HUB_OFFLINE = 1
 export GOMP_SPINCOUNT = 30000
 export TOKENIZERS_PARALLELISM = false
+# DeepSpeed's operator is compiled for one environment; two that share a cache compile it in turns.
+export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/$(VENV)/torch_extensions
 
 .PHONY: setup demo serve test test-images openai-clients lint peers clean
 

@@ -130,6 +130,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     from cluster.pools import RayPools
     from cluster.sinks import JsonlSink
     from rlhf_service.learner.checkpoint import CheckpointFolder
+    from rlhf_service.learner.compiled import forget_abandoned_locks
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
     from rlhf_service.learner.group import TorchGroup
     from rlhf_service.stages.context import StageContext, StopRequested
@@ -138,6 +139,8 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     from rlhf_service.tracking.sink import TrackedSink
     from rlhf_service.vitals import Vitals
 
+    for lock in forget_abandoned_locks():
+        log.warning("a compiler that was killed left %s; removed", lock)
     torch.set_num_threads(spec.resources.learner.num_threads)
     torch.manual_seed(spec.seed)
     device = torch.device("cpu")

@@ -6,7 +6,9 @@ import functools
 import json
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,52 +36,70 @@ def plain(adapter: bool):
     return norms, engine.full_state()
 
 
-@pytest.mark.parametrize(
-    ("ranks", "zero", "micro", "precision", "offload", "adapter"),
-    [
-        (1, 0, 8, "fp32", False, False),
-        (2, 0, 3, "fp32", False, False),
-        (2, 1, 2, "fp32", False, False),
-        (2, 2, 1, "fp32", False, False),
-        (2, 3, 2, "fp32", False, False),
-        (2, 2, 2, "fp32", True, False),
-        (2, 3, 4, "fp32", True, False),
-        (2, 1, 2, "bf16", False, False),
-        (2, 3, 2, "bf16", False, False),
-        (1, 0, 8, "fp32", False, True),
-        (2, 3, 2, "fp32", False, True),
-        (2, 2, 2, "bf16", False, True),
-    ],
-)
-def test_stage_ranks_and_microbatches_make_the_same_steps(
-    tmp_path, ranks, zero, micro, precision, offload, adapter
-):
-    settings = json.dumps(
-        {
-            "ranks": ranks,
-            "zero": zero,
-            "micro": micro,
-            "precision": precision,
-            "offload": offload,
-            "adapter": adapter,
-        }
-    )
-    out = tmp_path / "out.json"
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.engine_worker", settings, str(r), str(out)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        for r in range(ranks)
-    ]
-    printed = [worker.communicate(timeout=SECONDS)[0].decode() for worker in workers]
-    assert out.exists(), printed[0][-3000:]
-    found = json.loads(out.read_text())
-    norms, state = plain(adapter)
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way to train."""
+
+    ranks: int
+    zero: int
+    micro: int
+    precision: str = "fp32"
+    offload: bool = False
+    adapter: bool = False
+
+
+CASES = [
+    Case(1, 0, 8),
+    Case(2, 0, 3),
+    Case(2, 1, 2),
+    Case(2, 2, 1),
+    Case(2, 3, 2),
+    Case(2, 2, 2, offload=True),
+    Case(2, 3, 4, offload=True),
+    Case(2, 1, 2, "bf16"),
+    Case(2, 3, 2, "bf16"),
+    Case(1, 0, 8, adapter=True),
+    Case(2, 3, 2, adapter=True),
+    Case(2, 2, 2, "bf16", adapter=True),
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, dict[str, Any]]:
+    """What came of each case. Those of as many ranks share their processes."""
+    found: dict[Case, dict[str, Any]] = {}
+    for ranks in (1, 2):
+        cases = [case for case in CASES if case.ranks == ranks]
+        folder = tmp_path_factory.mktemp(f"ranks-{ranks}")
+        given = json.dumps([asdict(case) for case in cases])
+        words = [sys.executable, "-m", "tests.integration.engine_worker", given]
+        log = folder / "log"
+        with log.open("wb") as out:
+            workers = [
+                subprocess.Popen(
+                    [*words, str(rank), str(ranks), str(folder)], cwd=ROOT, stdout=out, stderr=out
+                )
+                for rank in range(ranks)
+            ]
+            try:
+                for worker in workers:
+                    worker.wait(SECONDS)
+            finally:
+                for worker in workers:
+                    worker.kill()
+        for number, case in enumerate(cases):
+            told = folder / f"{number}.json"
+            found[case] = json.loads(told.read_text()) if told.exists() else {"no": log.read_text()}
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_stage_ranks_and_microbatches_make_the_same_steps(outcomes, case):
+    found = outcomes[case]
+    assert "no" not in found, found["no"][-3000:]
+    norms, state = plain(case.adapter)
     assert found["state"].keys() == state.keys()
-    exact = precision == "fp32"
+    exact = case.precision == "fp32"
     assert found["norms"] == pytest.approx(norms, rel=1e-5 if exact else 2e-2)
     for name, tensor in state.items():
         tolerance = {"rtol": 0, "atol": 1e-6 if exact else 5e-3}
