@@ -20,6 +20,8 @@ from rlhf_service.planning.networks import Unknown
 from rlhf_service.planning.parts import Setting, StageParts
 from rlhf_service.planning.records import Estimate, MemoryPart, RoleMemory, total
 from rlhf_service.spec.job import JobSpec
+from rlhf_service.spec.resources import PoolResources
+from rlhf_service.spec.rollout import CACHE_GIB, VllmEngineSpec
 from rlhf_service.spec.stages import PpoStage
 
 
@@ -92,6 +94,9 @@ def pool(
                 parts.work.new_tokens,
                 parts.policy.lora,
             )
+            if isinstance(spec.rollout.engine, VllmEngineSpec):
+                held["cache"] = cache_of(spec.rollout.engine, own)
+                unknown = "what vLLM holds besides weights and cache was not measured"
         elif parts.scorers is None:
             unknown = "a network of the reward is not known"
             continue
@@ -102,6 +107,13 @@ def pool(
             widest = (parts.stage.name, held)
     on_gpu = spec.resources.on_gpu and own.gpus_per_actor > 0
     return role_memory(role, own.num_actors, on_gpu, widest[1], widest[0], unknown, setting)
+
+
+def cache_of(engine: VllmEngineSpec, pool: PoolResources) -> float:
+    """Bytes that vLLM sets aside for keys and values; 0 where it takes what the GPU has left."""
+    if engine.cache_gib is None and pool.gpus_per_actor:
+        return 0.0
+    return 2**30 * (engine.cache_gib or CACHE_GIB)
 
 
 def store(spec: JobSpec, drawing: Sequence[StageParts]) -> list[RoleMemory]:

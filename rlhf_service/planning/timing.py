@@ -16,6 +16,7 @@ from rlhf_service.planning.workload import Work
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.judges import HttpReward, LabelModelReward, PythonReward, ScoreModelReward
 from rlhf_service.spec.reward import EnsembleReward, RewardModelReward, RewardSpec, parts_of
+from rlhf_service.spec.rollout import VllmEngineSpec
 from rlhf_service.spec.stages import PpoStage, StageSpec
 
 OUTSIDE = (HttpReward, ScoreModelReward, LabelModelReward, PythonReward)
@@ -65,6 +66,8 @@ class Clock:
 
     def generate(self, policy: Trained, prompts: int, length: int, new: int) -> Estimate:
         """Seconds until every rollout actor has answered its share."""
+        if isinstance(self.spec.rollout.engine, VllmEngineSpec):
+            return Estimate.none("how fast vLLM draws was not measured")
         pool = self.spec.resources.rollout
         machine = self.machine(pool.num_threads)
         if machine is None:

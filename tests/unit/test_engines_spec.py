@@ -1,0 +1,115 @@
+"""Which engine draws the responses: what is refused at submission, and where its actors run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from cluster.host import engine_environment
+from rlhf_service.errors import ModelError
+from rlhf_service.models.check import check_model_folders
+from rlhf_service.spec import JobSpec, TransformersEngineSpec, VllmEngineSpec
+from rlhf_service.spec.rollout import VLLM_PYTHON
+
+FOLDER = {"type": "folder", "path": "/models/base"}
+
+
+@pytest.fixture
+def asked(pipeline_spec) -> dict:
+    """A job that vLLM can draw for."""
+    spec = pipeline_spec.model_dump(mode="json")
+    spec["model"]["hidden_size"] = 64
+    spec["rollout"] = {"engine": {"type": "vllm"}}
+    return spec
+
+
+def test_a_network_that_it_serves_is_let_in(asked):
+    spec = JobSpec.model_validate(asked)
+    assert isinstance(spec.rollout.engine, VllmEngineSpec)
+    del asked["rollout"]
+    assert isinstance(JobSpec.model_validate(asked).rollout.engine, TransformersEngineSpec)
+
+
+MISFITS = [
+    (lambda s: s["model"].update(architecture="lstm"), "model.architecture", "not serve an lstm"),
+    (lambda s: s["model"].update(hidden_size=32), "model.num_heads", "heads of size 16"),
+    (
+        lambda s: s.update(model=FOLDER) or s["stages"][2].update(adapter={"rank": 4}),
+        "stages[2].adapter",
+        "whole networks only",
+    ),
+    (
+        lambda s: s["stages"][2].update(model={"type": "scratch", "architecture": "lstm"}),
+        "stages[2].model.architecture",
+        "not serve an lstm",
+    ),
+    (
+        lambda s: s["rollout"]["engine"].update(max_length=16),
+        "rollout.engine.max_length",
+        "make it at least 24",
+    ),
+    (
+        lambda s: s["resources"]["rollout"].update(gpus_per_actor=2),
+        "resources.rollout.gpus_per_actor",
+        "on one GPU, not 2",
+    ),
+    (
+        lambda s: s["resources"]["learner"].update(gpus_per_worker=1),
+        "resources.rollout.gpus_per_actor",
+        "needs one too",
+    ),
+    (lambda s: s["rollout"]["engine"].update(type="tgi"), "rollout.engine", "'vllm'"),
+]
+
+
+@pytest.mark.parametrize(("change", "field", "says"), MISFITS)
+def test_what_it_cannot_serve_is_refused_by_name(asked, change, field, says):
+    change(asked)
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(asked)
+    told = str(refused.value)
+    assert says in told
+    assert field in told
+    if "engine" in asked["rollout"] and asked["rollout"]["engine"]["type"] == "vllm":
+        asked["rollout"] = {}
+        JobSpec.model_validate(asked)  # the other engine takes it
+
+
+def test_gpus_lift_the_limits_of_cpus(asked):
+    asked["model"]["hidden_size"] = 32
+    asked["resources"] = {
+        "learner": {"gpus_per_worker": 1},
+        "rollout": {"gpus_per_actor": 1},
+    }
+    JobSpec.model_validate(asked)
+
+
+def test_a_job_without_rollouts_may_name_any_engine(asked):
+    asked["stages"] = asked["stages"][:1]
+    asked["model"]["architecture"] = "lstm"
+    JobSpec.model_validate(asked)
+
+
+def test_a_folder_of_another_architecture_is_refused(asked, tmp_path: Path):
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).touch()
+    asked["model"] = {"type": "folder", "path": str(tmp_path)}
+    spec = JobSpec.model_validate(asked)
+    for architecture, fits in (("LlamaForCausalLM", True), ("BloomForCausalLM", False)):
+        (tmp_path / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+        if fits:
+            check_model_folders(spec)
+            continue
+        with pytest.raises(ModelError, match="does not serve BloomForCausalLM") as refused:
+            check_model_folders(spec)
+        assert refused.value.field == "model.path"
+
+
+def test_its_actors_run_where_the_operator_says():
+    named = {VLLM_PYTHON: "/opt/vllm/bin/python"}
+    assert engine_environment(VllmEngineSpec(), named) == {"py_executable": "/opt/vllm/bin/python"}
+    assert engine_environment(VllmEngineSpec(), {}) is None
+    assert engine_environment(TransformersEngineSpec(), named) is None
