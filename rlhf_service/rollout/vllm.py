@@ -26,6 +26,7 @@ from rlhf_service.models.precision import dtype_of
 from rlhf_service.models.tokenizer import load_tokenizer
 from rlhf_service.ports import WeightSnapshot
 from rlhf_service.records import FinishReason, Prompt, Rollout
+from rlhf_service.rollout.memory import Kept, Memory, Shared
 from rlhf_service.rollout.transformers import eos_ids
 from rlhf_service.spec.learner import Precision
 from rlhf_service.spec.ppo import SamplingSpec
@@ -55,8 +56,10 @@ class VllmEngine:
         *,
         eos: frozenset[int],
         names: frozenset[str],
+        memory: Memory,
     ) -> None:
         self._llm, self._tokenizer, self._eos, self._names = llm, tokenizer, eos, names
+        self._memory = memory
         self._longest = int(llm.llm_engine.model_config.max_model_len)
         self.version: int | None = None
 
@@ -64,6 +67,7 @@ class VllmEngine:
         """Take over `snapshot` in place, after checking that what arrived is what was published."""
         self.version = None  # half-loaded weights must never serve
         check_arrived(snapshot, self._names)
+        self._memory.take()
         try:
             self._llm.collective_rpc("take_over", args=(snapshot.tensors,))
         except Exception as fault:
@@ -93,6 +97,7 @@ class VllmEngine:
                 f"{self._longest} of them; raise it, or ask for shorter ones",
                 "rollout.engine.max_length",
             )
+        self._memory.take()
         answers = self._llm.generate(
             [TokensPrompt(prompt_token_ids=list(prompt.token_ids)) for prompt in prompts],
             [
@@ -108,6 +113,7 @@ class VllmEngine:
             ],
             use_tqdm=False,
         )
+        self._memory.give()
         return [
             self._rollout(prompt, answer.outputs[0], version)
             for prompt, answer in zip(prompts, answers, strict=True)
@@ -164,6 +170,7 @@ def build_vllm(
     tokenizer = load_tokenizer(model)
     gib = CACHE_GIB if spec.cache_gib is None and device == "cpu" else spec.cache_gib
     torch.set_num_threads(threads)
+    colocated = spec.placement == "colocated"
     try:
         llm = LLM(
             str(model),
@@ -178,6 +185,7 @@ def build_vllm(
             kv_cache_memory_bytes=None if gib is None else int(gib * 2**30),
             gpu_memory_utilization=spec.gpu_memory,
             enforce_eager=not spec.compile,
+            enable_sleep_mode=colocated,
             worker_extension_cls=f"{__name__}.{TakesOver.__name__}",
         )
     except (ValueError, RuntimeError, AssertionError) as fault:
@@ -191,6 +199,7 @@ def build_vllm(
         tokenizer,
         eos=frozenset(eos_ids(network, tokenizer)),
         names=frozenset(network.state_dict()),
+        memory=Shared(llm) if colocated else Kept(),
     )
 
 

@@ -41,6 +41,10 @@ class VllmEngineSpec(Section):
     gpu_memory: float = Field(default=0.85, gt=0, le=1)
     """Share of a GPU's memory that an actor takes in all."""
 
+    placement: Literal["separate", "colocated"] = "separate"
+    """separate: on GPUs of its own · colocated: the actor shares the learner's GPU (fractions of it in
+    `resources`), and gives its memory back while it does not draw. One learner, one actor."""
+
     compile: bool = False
     """Compile the network, on GPUs with CUDA graphs: faster to draw, slower to start."""
 

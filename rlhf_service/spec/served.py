@@ -51,6 +51,8 @@ def faults(spec: JobSpec, engine: VllmEngineSpec) -> Iterator[str]:
             "resources.rollout.gpus_per_actor: vLLM beside learners on GPUs needs one too; reserve "
             f"one, {OTHER_ENGINE}"
         )
+    if engine.placement == "colocated":
+        yield from unshared(spec)
     for index, stage in enumerate(spec.stages):
         if not isinstance(stage, PpoStage):
             continue
@@ -68,6 +70,26 @@ def faults(spec: JobSpec, engine: VllmEngineSpec) -> Iterator[str]:
         field, model = origin(spec, stage)
         if isinstance(model, ScratchModel) and (why := refused(model, on_gpu)):
             yield f"{field}.{why}, {OTHER_ENGINE}"
+
+
+def unshared(spec: JobSpec) -> Iterator[str]:
+    """Why a learner and a rollout actor could not share one GPU."""
+    learner, rollout = spec.resources.learner, spec.resources.rollout
+    if not spec.resources.on_gpu:
+        yield (
+            "rollout.engine.placement: colocated is for GPUs, whose memory is handed over; on CPUs "
+            "take separate"
+        )
+    if learner.num_workers > 1 or rollout.num_actors > 1:
+        yield (
+            "rollout.engine.placement: colocated pairs one learner with one rollout actor; with more "
+            "of them take separate"
+        )
+    if learner.gpus_per_worker + rollout.gpus_per_actor > 1:
+        yield (
+            "resources.rollout.gpus_per_actor: colocated, learner and actor share one GPU; give each "
+            "a part, such as 0.5"
+        )
 
 
 def origin(spec: JobSpec, stage: StageSpec) -> tuple[str, ModelSpec]:

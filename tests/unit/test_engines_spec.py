@@ -78,6 +78,34 @@ def test_what_it_cannot_serve_is_refused_by_name(asked, change, field, says):
         JobSpec.model_validate(asked)  # the other engine takes it
 
 
+SHARING = [
+    ({"learner": {"gpus_per_worker": 0.5}, "rollout": {"gpus_per_actor": 0.5}}, ""),
+    ({}, "colocated is for GPUs"),
+    (
+        {"learner": {"gpus_per_worker": 1}, "rollout": {"gpus_per_actor": 1}},
+        "share one GPU; give each a part",
+    ),
+    (
+        {
+            "learner": {"gpus_per_worker": 0.5},
+            "rollout": {"gpus_per_actor": 0.25, "num_actors": 2},
+        },
+        "pairs one learner with one rollout actor",
+    ),
+]
+
+
+@pytest.mark.parametrize(("resources", "says"), SHARING)
+def test_a_shared_gpu_is_one_gpu(asked, resources, says):
+    asked["rollout"]["engine"]["placement"] = "colocated"
+    asked["resources"] = resources
+    if not says:
+        JobSpec.model_validate(asked)
+        return
+    with pytest.raises(ValidationError, match=says):
+        JobSpec.model_validate(asked)
+
+
 def test_gpus_lift_the_limits_of_cpus(asked):
     asked["model"]["hidden_size"] = 32
     asked["resources"] = {
