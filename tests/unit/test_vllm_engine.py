@@ -156,7 +156,9 @@ def test_colocated_it_sleeps_whenever_it_does_not_draw():
 
 def test_without_the_package_the_operators_variable_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    monkeypatch.setattr(os, "environ", dict(os.environ))  # what it sets there is not for other tests
+    monkeypatch.setattr(
+        os, "environ", dict(os.environ)
+    )  # what it sets there is not for other tests
     with pytest.raises(EngineUnavailable, match="RLHF_VLLM_PYTHON") as refused:
         build_served(VllmEngineSpec(), tmp_path, "fp32", "cpu", 1)
     assert refused.value.field == "rollout.engine"
