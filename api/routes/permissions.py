@@ -16,9 +16,7 @@ router = APIRouter(prefix="/v1/fine_tuning/checkpoints", tags=["openai"])
 Checkpoint = Annotated[
     str, Path(min_length=1, max_length=640, description="A checkpoint's or finished model's name.")
 ]
-PermissionId = Annotated[
-    str, Path(min_length=1, max_length=64, description="The permission's id.")
-]
+PermissionId = Annotated[str, Path(min_length=1, max_length=64, description="The permission's id.")]
 
 
 @router.post("/{checkpoint}/permissions")

@@ -13,8 +13,8 @@ from api.service.origin import origin
 from api.settings import Settings
 from api.store.tables import FineTuneRow, JobRow
 from rlhf_service.checkpoint_model import tokenizer_folder
-from rlhf_service.manifest import listed
 from rlhf_service.manifest import checkpoint_name as folder_name
+from rlhf_service.manifest import listed
 from rlhf_service.spec import JobSpec
 from rlhf_service.spec.stages import RewardStage
 

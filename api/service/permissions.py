@@ -113,7 +113,9 @@ class Permissions:
 def named(model_id: str) -> tuple[str, str]:
     """The job and the checkpoint that a name means; an empty one means the finished model."""
     saved = checkpoint_of(model_id)
-    return (job_of(model_id), "") if saved is None else (job_of(saved[0]), checkpoint_name(*saved[1:]))
+    return (
+        (job_of(model_id), "") if saved is None else (job_of(saved[0]), checkpoint_name(*saved[1:]))
+    )
 
 
 def granted(job_id: str, checkpoint: str) -> Select[PermissionRow]:

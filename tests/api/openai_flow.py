@@ -117,11 +117,12 @@ def permissions(client, checkpoint) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # newer ones have `list`
         found = granted.retrieve(checkpoint, project_id="blue", order="ascending")
     assert [one.id for one in found.data] == [made.id] and not found.has_more
+    [other] = granted.create(checkpoint, project_ids=["red"]).data
     if hasattr(granted, "list"):
-        assert [one.id for one in granted.list(checkpoint, limit=1)] == [made.id]
-    gone = granted.delete(made.id, fine_tuned_model_checkpoint=checkpoint)
-    assert (gone.id, gone.deleted, gone.object) == (made.id, True, "checkpoint.permission")
-    assert granted.create(checkpoint, project_ids=["red"]).data[0].id != made.id
+        assert [one.id for one in granted.list(checkpoint, limit=1)] == [other.id, made.id]
+    for one in (made, other):
+        gone = granted.delete(one.id, fine_tuned_model_checkpoint=checkpoint)
+        assert (gone.id, gone.deleted, gone.object) == (one.id, True, "checkpoint.permission")
 
 
 def main() -> None:

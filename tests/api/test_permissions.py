@@ -65,7 +65,7 @@ async def test_only_whom_it_is_permitted_finds_a_checkpoint(world: World) -> Non
 
 
 async def test_a_chat_with_a_foreign_model_asks_for_permission(world: World) -> None:
-    model, job_id = await saved(world)
+    model, _ = await saved(world)
     asked = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
     async with tenant(world, "blue") as blue:
         answer = await blue.post("/v1/chat/completions", json=asked)
