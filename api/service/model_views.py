@@ -59,7 +59,7 @@ class ModelViews:
         whole, spec = self.of_job(job, tune, base), until(job, stage)
         for part in whole.stages:
             if part.stage == stage and part.model is not None and spec is not None:
-                changes = {
+                changes: dict[str, object] = {
                     "id": part.model,
                     "name": f"{job.name}, stage {stage}",
                     "path": part.path,

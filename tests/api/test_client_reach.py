@@ -66,7 +66,8 @@ def builders(module: ModuleType) -> list[Any]:
     return [
         build
         for _, build in found
-        if build.__module__ == module.__name__ and str(build.__annotations__["return"])[:4] == "Call"
+        if build.__module__ == module.__name__
+        and str(build.__annotations__["return"])[:4] == "Call"
     ]
 
 
@@ -114,4 +115,4 @@ def test_both_clients_have_the_same_methods(noun: type, twin: type) -> None:
 def test_every_noun_has_a_twin() -> None:
     twins = [kind for _, kind in inspect.getmembers(aio, inspect.isclass)]
     assert {twin for _, twin in NOUNS} == {t for t in twins if t.__module__ == aio.__name__}
-    assert all(hasattr(getattr(sync, "Jobs"), name.split(".")[1]) for name in STREAMED.values())
+    assert all(hasattr(sync.Jobs, name.split(".")[1]) for name in STREAMED.values())
