@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from api.deps import AdminDep, Limit, ServicesDep
 from api.openai.objects import Deleted
-from api.schemas import Page
+from api.schemas.base import Page
 from api.schemas.permissions import PermissionRequest, PermissionView
 
 router = APIRouter(prefix="/v1/fine_tuning/checkpoints", tags=["openai"])

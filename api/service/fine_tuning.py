@@ -18,7 +18,7 @@ from api.openai.request import CreateJob
 from api.openai.rows import Conversion
 from api.openai.transcript import transcript_of
 from api.openai.views import event_id, fine_tuning_job, tune_checkpoint, tune_event
-from api.schemas import Page
+from api.schemas.base import Page
 from api.service.asked import Asked
 from api.service.base_models import context_of
 from api.service.caller import Caller

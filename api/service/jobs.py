@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.failpoints import Point, passing
 from api.observe import context
-from api.schemas import JobView, LogsView, Page
+from api.schemas.base import Page
+from api.schemas.jobs import JobView, LogsView
 from api.service.admission import check_submission, demand
 from api.service.asked import Asked
 from api.service.caller import Caller

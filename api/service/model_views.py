@@ -8,7 +8,7 @@ from pathlib import Path
 from api.openai.names import checkpoint_name, model_name
 from api.openai.objects import unix
 from api.openai.transcript import transcript_of
-from api.schemas import ModelView, StageModelView
+from api.schemas.models import ModelView, StageModelView
 from api.service.origin import origin
 from api.settings import Settings
 from api.store.tables import FineTuneRow, JobRow

@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from api.openai.names import checkpoint_of, job_of
 from api.openai.objects import Deleted
-from api.schemas import ModelView, Page
+from api.schemas.base import Page
+from api.schemas.models import ModelView
 from api.service.admission import paths_of
 from api.service.base_models import base_folder, base_views
 from api.service.caller import Caller

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.openai.names import checkpoint_of, job_of
 from api.openai.objects import Deleted, unix
-from api.schemas import Page
+from api.schemas.base import Page
 from api.schemas.permissions import PermissionView
 from api.service.caller import Caller
 from api.service.faults import BadParameter, NotFound
