@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.api.test_openai_jobs import model_folder
 from tests.api.test_tenants import tenant, upload
+from tests.api.tuning import model_folder
 from tests.api.world import JSON, Driver, World, started, step
 
 pytestmark = [

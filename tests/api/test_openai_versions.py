@@ -25,7 +25,7 @@ from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.conftest import make_settings
 from tests.api.openai_clients import VERSIONS, installed
 from tests.api.served import CHAT, Served, lines, served, until
-from tests.api.test_openai_jobs import model_folder
+from tests.api.tuning import model_folder
 from tests.api.world import step
 
 FLOW = Path(__file__).with_name("openai_flow.py")
