@@ -59,7 +59,7 @@ vllm: .venv-vllm/.ready
 
 test-vllm: export RLHF_VLLM_PYTHON = $(CURDIR)/.venv-vllm/bin/python
 test-vllm: $(READY) vllm
-	DS_ACCELERATOR=cpu $(RLHF_VLLM_PYTHON) -m pytest -c tests/vllm/engine.ini --rootdir . tests/vllm/test_engine.py
+	DS_ACCELERATOR=cpu $(RLHF_VLLM_PYTHON) -m pytest -c tests/vllm/engine.ini --rootdir . tests/vllm/test_engine.py tests/vllm/test_steps.py
 	$(BIN)/python -m pytest tests/vllm/test_job.py
 
 lint: $(READY)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from api.reconcile.attempts import driver_environment
+from api.settings import Settings
+from api.store.tables import JobRow
 from cluster.host import engine_environment
 from rlhf_service.errors import ModelError
 from rlhf_service.models.check import check_model_folders
@@ -141,3 +144,10 @@ def test_its_actors_run_where_the_operator_says():
     assert engine_environment(VllmEngineSpec(), named) == {"py_executable": "/opt/vllm/bin/python"}
     assert engine_environment(VllmEngineSpec(), {}) is None
     assert engine_environment(TransformersEngineSpec(), named) is None
+
+
+def test_the_operators_choice_reaches_the_driver():
+    job = JobRow(id="job-1", traceparent=None)
+    chosen = driver_environment(job, Settings(vllm_python="/opt/vllm/bin/python"))
+    assert chosen[VLLM_PYTHON] == "/opt/vllm/bin/python"
+    assert VLLM_PYTHON not in driver_environment(job, Settings(vllm_python=""))

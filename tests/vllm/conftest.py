@@ -1,6 +1,6 @@
 """Tests of vLLM, which `make test-vllm` runs: they are collected where it names the environment.
 
-`test_engine.py` runs inside that environment, `test_job.py` in the project's own.
+`test_engine.py` and `test_steps.py` run inside that environment, `test_job.py` in the project's own.
 """
 
 from __future__ import annotations
