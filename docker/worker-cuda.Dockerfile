@@ -29,7 +29,7 @@ COPY --from=build /opt/vllm /opt/vllm
 # Names of modes, no secrets.
 # hadolint ignore=DL3064
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 RAY_AUTH_MODE=token \
-    TOKENIZERS_PARALLELISM=false RLHF_VLLM_PYTHON=/opt/vllm/bin/python
+    TOKENIZERS_PARALLELISM=false
 USER 10001
 WORKDIR /home/rlhf
 VOLUME /storage

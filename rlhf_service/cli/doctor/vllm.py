@@ -20,6 +20,9 @@ print(json.dumps([list(sys.version_info[:2]), ray.__version__, vllm.__version__]
 """
 """What a rollout actor needs of its environment."""
 
+SECONDS = 120.0
+"""For its imports, which take half a minute on a busy machine."""
+
 
 def vllm(environment: Mapping[str, str] = os.environ) -> Finding:
     """Whether rollout actors could run there."""
@@ -30,9 +33,9 @@ def vllm(environment: Mapping[str, str] = os.environ) -> Finding:
     if found is None:
         remedy = f"have {VLLM_PYTHON} name the python of an environment; make vllm builds one"
         return fail(NAME, f"{python} is no program", remedy)
-    said, code = run([found, "-c", PROBE])
+    said, code = run([found, "-c", PROBE], seconds=SECONDS)
     if code:
-        why = (said.strip().splitlines() or ["it does not come to an end"])[-1][:160]
+        why = (said.strip().splitlines() or [f"exit code {code}"])[-1][:160]
         return fail(NAME, f"{python} cannot run rollout actors: {why}", "make vllm builds one anew")
     version, ray, vllm_ = json.loads(said.strip().splitlines()[-1])
     own = [list(sys.version_info[:2]), metadata.version("ray")]
