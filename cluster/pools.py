@@ -20,7 +20,7 @@ from cluster.host import actor_names, store_name
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, RoleStalled
 from rlhf_service.events import Event, Recovered, RoleStopped
-from rlhf_service.ports import WeightChannel
+from rlhf_service.ports import KEPT_VERSIONS, WeightChannel
 from rlhf_service.records import Prompt, Rollout, ScoreFailure, ScoreOutcome
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.learner import Precision
@@ -264,8 +264,9 @@ class RayPools:
         pool = self._pool("reward", self.spec.resources.reward.num_actors)
         return PoolReward(pool, reward, folders, self.tracer)
 
-    def weights(self) -> ObjectStoreChannel:
-        return ObjectStoreChannel(find_actor(store_name(self.job)))
+    def weights(self, max_staleness: int) -> ObjectStoreChannel:
+        store = find_actor(store_name(self.job))
+        return ObjectStoreChannel(store, KEPT_VERSIONS + max_staleness)
 
     def _pool(self, role: str, count: int) -> ActorPool:
         actors = [find_actor(name) for name in actor_names(self.job, role, count)]

@@ -22,7 +22,7 @@ from rlhf_service.planning.records import Estimate, MemoryPart, RoleMemory, tota
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.resources import PoolResources
 from rlhf_service.spec.rollout import CACHE_GIB, VllmEngineSpec
-from rlhf_service.spec.stages import PpoStage
+from rlhf_service.spec.stages import PpoStage, StageSpec
 
 
 def roles(
@@ -120,15 +120,23 @@ def store(spec: JobSpec, drawing: Sequence[StageParts]) -> list[RoleMemory]:
     """Ray's object store, which the weights pass through: memory of the host, shared by all."""
     element = element_of(spec.learner)
     sizes = [
-        element * (p.policy.learning if p.policy.lora else p.policy.parameters) for p in drawing
+        kept_versions(p.stage)
+        * element
+        * (p.policy.learning if p.policy.lora else p.policy.parameters)
+        for p in drawing
     ]
     if not sizes:
         return []
-    most = KEPT_VERSIONS * max(sizes)
+    most = max(sizes)
     part = MemoryPart(name="object store", bytes=most)
     return [
         RoleMemory(role="weights", processes=1, on="cpu", bytes=Estimate(value=most), parts=(part,))
     ]
+
+
+def kept_versions(stage: StageSpec) -> int:
+    """Versions of the policy that the stage keeps fetchable."""
+    return KEPT_VERSIONS + (stage.max_staleness if isinstance(stage, PpoStage) else 0)
 
 
 def plain(role: Role, setting: Setting) -> RoleMemory:
