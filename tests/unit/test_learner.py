@@ -271,7 +271,7 @@ def test_ppo_raises_the_reward_of_a_favoured_tokens(networks, lag):
         return sum(token < half for token in rollout.token_ids) / len(rollout.token_ids)
 
     stage = stage_of(epochs=2, entropy_coef=0.0).model_copy(
-        update={"prompts_per_step": 48, "steps": 12 + lag, "max_staleness": lag}
+        update={"prompts_per_step": 48, "steps": 12 + 4 * lag, "max_staleness": lag}
     )
     learner = learner_of(networks, stage, micro_batch_size=48)
     torch.nn.init.zeros_(learner.critic.engine.module.head.weight)
