@@ -90,6 +90,12 @@ def unshared(spec: JobSpec) -> Iterator[str]:
             "resources.rollout.gpus_per_actor: colocated, learner and actor share one GPU; give each "
             "a part, such as 0.5"
         )
+    for index, stage in enumerate(spec.stages):
+        if isinstance(stage, PpoStage) and stage.max_staleness:
+            yield (
+                f"stages[{index}].max_staleness: colocated, learner and actor take turns on one GPU, so "
+                "nothing is drawn while they learn; set it to 0, or take placement separate"
+            )
 
 
 def origin(spec: JobSpec, stage: StageSpec) -> tuple[str, ModelSpec]:

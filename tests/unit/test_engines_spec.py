@@ -109,6 +109,18 @@ def test_a_shared_gpu_is_one_gpu(asked, resources, says):
         JobSpec.model_validate(asked)
 
 
+def test_who_takes_turns_on_a_gpu_cannot_sample_ahead(asked):
+    asked["rollout"]["engine"]["placement"] = "colocated"
+    asked["resources"] = SHARING[0][0]
+    stage = next(i for i, s in enumerate(asked["stages"]) if "reward" in s and "prompts" in s)
+    asked["stages"][stage]["max_staleness"] = 1
+    with pytest.raises(ValidationError, match=rf"stages\[{stage}\]\.max_staleness.*take turns"):
+        JobSpec.model_validate(asked)
+    asked["rollout"]["engine"]["placement"] = "separate"
+    asked["resources"] = {"learner": {"gpus_per_worker": 1}, "rollout": {"gpus_per_actor": 1}}
+    JobSpec.model_validate(asked)
+
+
 def test_gpus_lift_the_limits_of_cpus(asked):
     asked["model"]["hidden_size"] = 32
     asked["resources"] = {
