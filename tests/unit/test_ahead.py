@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
@@ -33,6 +33,7 @@ from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.step import PpoRun, PpoState
 from rlhf_service.testing import FunctionReward, InProcessChannel
 from tests.small import stopped_and_resumed
+from tests.unit.test_drawing import PairGroup
 
 ROWS = 7
 
@@ -101,7 +102,7 @@ def stage_of(steps, lag, rounds=None, prompts_per_step=3):
 class Drawn:
     """The draws of a stage whose learner is only counted; goes on from any step."""
 
-    def __init__(self, stage, equal_rows, executor):
+    def __init__(self, stage, equal_rows, executor, group=None):
         rows = [PromptRow(prompt=str(i), item={}) for i in range(ROWS)]
         self.channel = InProcessChannel(KEPT_VERSIONS + stage.max_staleness)
         self.source = Ahead(stage.max_staleness, executor)
@@ -116,7 +117,7 @@ class Drawn:
             metrics={},
             learner=None,
             weights=self.channel,
-            group=SoloGroup(),
+            group=group or SoloGroup(),
             source=self.source,
         )
 
@@ -194,6 +195,32 @@ def test_nothing_depends_on_who_is_quick_nor_on_a_restart(lag, steps, equal, rou
     assert not saved.ledger.leased
     after, _ = again.go(saved, steps)
     assert everything(before) + everything(after) == wanted
+
+
+@settings(max_examples=20)
+@given(
+    lag=st.integers(0, 3),
+    equal=st.sets(st.integers(0, ROWS - 1)),
+    rounds=st.sampled_from([None, 2]),
+)
+def test_two_ranks_answer_each_prompt_once(lag, equal, rounds):
+    stage, barrier, board, found = stage_of(4, lag, rounds, 4), threading.Barrier(2), {}, {}
+
+    def run(rank):
+        drawn = Drawn(stage, equal, (Eager, Late)[rank](), PairGroup(rank, barrier, board))
+        drawn.publish(1)
+        found[rank] = drawn.go(START, 4)
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    (one, end), (two, other) = found[0], found[1]
+    assert end == other
+    assert all(len(a.kept) == len(b.kept) == 2 for (_, a), (_, b) in zip(one, two, strict=True))
+    answered = sorted(place[:2] for step in everything(one) + everything(two) for place in step)
+    assert answered == [(p, sample) for p in range(len(answered) // 2) for sample in (0, 1)]
 
 
 def test_batches_are_asked_for_as_soon_as_their_weights_are_there():
