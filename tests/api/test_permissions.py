@@ -131,3 +131,16 @@ async def test_every_spelling_of_a_name_means_the_same() -> None:
         assert named(name) == ("job-1", "")
         for step in ("3", "0003"):
             assert named(f"{name}:ckpt-sft-step-{step}") == ("job-1", "sft-step-000003")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_permission_goes_with_its_job(world: World) -> None:
+    model, job_id = await saved(world)
+    await grant(world.client, model, "blue")
+    await world.ask(job_id, "cancel")
+    await world.turn(3)
+    assert (await world.client.delete(f"/v1/jobs/{job_id}")).status_code == 200
+    async with tenant(world, "blue") as blue:
+        assert await where(world, blue, model) is None
+    path = f"/v1/fine_tuning/checkpoints/{model}/permissions"
+    assert (await world.client.get(path)).status_code == 404
