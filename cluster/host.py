@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
@@ -13,6 +14,7 @@ from rlhf_service.errors import LauncherError
 from rlhf_service.events import MemoryMeasured
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.resources import PoolResources
+from rlhf_service.spec.rollout import VLLM_PYTHON, EngineSpec, VllmEngineSpec
 
 PLACEMENT_SECONDS = 120
 PEAK_SECONDS = 5
@@ -31,6 +33,14 @@ def store_name(job: str) -> str:
 def actor_names(job: str, role: str, count: int) -> list[str]:
     """Names of a pool's actors, as the Ray dashboard shows them."""
     return [f"rlhf/{job}/{role}-{index}" for index in range(count)]
+
+
+def engine_environment(engine: EngineSpec, environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Ray's runtime environment of the rollout actors; None for the job's own."""
+    python = environment.get(VLLM_PYTHON)
+    if not python or not isinstance(engine, VllmEngineSpec):
+        return None
+    return {"py_executable": python}
 
 
 class PoolHost:
@@ -93,7 +103,8 @@ class PoolHost:
         store = ray.remote(WeightStore).options(name=name, num_cpus=0, max_restarts=-1).remote()
         self._actors.append(store)
         rollout, reward = self._spec.resources.rollout, self._spec.resources.reward
-        self._start(RolloutActor, "rollout", 0, rollout, (store,))
+        python = engine_environment(self._spec.rollout.engine, os.environ)
+        self._start(RolloutActor, "rollout", 0, rollout, (store,), python)
         self._start(RewardActor, "reward", rollout.num_actors, reward, ())
 
     def _start(
@@ -103,6 +114,7 @@ class PoolHost:
         first_bundle: int,
         pool: PoolResources,
         arguments: tuple[object, ...],
+        environment: dict[str, str] | None = None,
     ) -> None:
         """Named actors, one for each bundle; Ray restarts them whenever they die."""
         reserved = pool_bundle(pool)
@@ -117,6 +129,7 @@ class PoolHost:
                 "scheduling_strategy": PlacementGroupSchedulingStrategy(
                     placement_group=self._group, placement_group_bundle_index=first_bundle + index
                 ),
+                "runtime_env": environment,
             }
             device = "cuda" if cuda else "cpu"
             actor = ray.remote(cls).options(**options).remote(name, *arguments, device, threads)

@@ -20,12 +20,13 @@ from cluster.host import actor_names, store_name
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, RoleStalled
 from rlhf_service.events import Event, Recovered, RoleStopped
-from rlhf_service.ports import WeightChannel
+from rlhf_service.ports import KEPT_VERSIONS, WeightChannel
 from rlhf_service.records import Prompt, Rollout, ScoreFailure, ScoreOutcome
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.learner import Precision
 from rlhf_service.spec.ppo import SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
+from rlhf_service.spec.rollout import EngineSpec
 from rlhf_service.tracing.base import NoTracer, Tracer
 
 POLL_SECONDS = 0.05
@@ -172,10 +173,11 @@ class PoolEngine:
         channel: ObjectStoreChannel,
         model: Path,
         precision: Precision,
+        engine: EngineSpec,
         tracer: Tracer,
     ) -> None:
         self._pool, self._channel, self._tracer = pool, channel, tracer
-        self._model, self._precision = model, precision
+        self._model, self._precision, self._engine = model, precision, engine
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: SamplingSpec, *, version: int, seed: int
@@ -185,6 +187,7 @@ class PoolEngine:
                 GenerateRequest(
                     model=self._model,
                     precision=self._precision,
+                    engine=self._engine,
                     version=version,
                     prompts=tuple(part),
                     sampling=sampling,
@@ -254,14 +257,16 @@ class RayPools:
     def rollouts(self, model: Path, weights: WeightChannel) -> PoolEngine:
         assert isinstance(weights, ObjectStoreChannel)  # the one that weights() gave
         pool = self._pool("rollout", self.spec.resources.rollout.num_actors)
-        return PoolEngine(pool, weights, model, self.spec.learner.precision, self.tracer)
+        precision, engine = self.spec.learner.precision, self.spec.rollout.engine
+        return PoolEngine(pool, weights, model, precision, engine, self.tracer)
 
     def rewards(self, reward: RewardSpec, folders: Mapping[str, Path]) -> PoolReward:
         pool = self._pool("reward", self.spec.resources.reward.num_actors)
         return PoolReward(pool, reward, folders, self.tracer)
 
-    def weights(self) -> ObjectStoreChannel:
-        return ObjectStoreChannel(find_actor(store_name(self.job)))
+    def weights(self, max_staleness: int) -> ObjectStoreChannel:
+        store = find_actor(store_name(self.job))
+        return ObjectStoreChannel(store, KEPT_VERSIONS + max_staleness)
 
     def _pool(self, role: str, count: int) -> ActorPool:
         actors = [find_actor(name) for name in actor_names(self.job, role, count)]

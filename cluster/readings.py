@@ -72,6 +72,7 @@ FIGURES: Mapping[str, Figure] = {
     "rlhf_truncated_ratio": Figure("gauge", "Responses cut at the limit.", STAGE),
     "rlhf_clipped_ratio": Figure("gauge", "Tokens whose ratio was clipped.", STAGE),
     "rlhf_explained_variance_ratio": Figure("gauge", "Of returns, by the critic.", STAGE),
+    "rlhf_staleness_versions": Figure("gauge", "Of responses when learnt, mean.", STAGE),
     "rlhf_evaluation_reward": Figure("gauge", "Mean held-out reward.", STAGE),
     "rlhf_quarantined_prompts": Figure("counter", "Set aside: no score could be had.", STAGE),
     "rlhf_alarm_active": Figure("gauge", "1 while training looks unwell.", ("stage", "alarm")),
@@ -153,7 +154,7 @@ def of_report(report: StepReport) -> Iterator[tuple[str, float, dict[str, str]]]
         case PpoReport():
             seconds = report.seconds
             yield "rlhf_step_duration_seconds", seconds.total, {}
-            for phase in ("generate", "judge", "annotate", "update", "publish"):
+            for phase in ("wait", "generate", "judge", "annotate", "update", "publish"):
                 yield "rlhf_phase_duration_seconds", getattr(seconds, phase), {"phase": phase}
             yield "rlhf_tokens", report.response_length_mean * report.responses, {}
             yield "rlhf_tokens_per_second", report.tokens_per_second, {}
@@ -170,6 +171,7 @@ def of_report(report: StepReport) -> Iterator[tuple[str, float, dict[str, str]]]
             clipped = report.clip_fraction_low + report.clip_fraction_high
             yield "rlhf_clipped_ratio", clipped, {}
             yield "rlhf_explained_variance_ratio", report.explained_variance, {}
+            yield "rlhf_staleness_versions", report.staleness_mean, {}
 
 
 def of_rollouts(rollouts: Sequence[Rollout], version: int) -> list[Reading]:

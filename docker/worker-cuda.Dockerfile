@@ -11,8 +11,11 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /src
 COPY constraints.txt ./
 RUN pip install -c constraints.txt torch
+# vLLM, whose pins differ, in an environment of its own; rollout actors of jobs that ask for it run there.
+COPY docker/vllm-cuda.txt ./
+RUN python3.11 -m venv /opt/vllm && /opt/vllm/bin/pip install --no-deps -r vllm-cuda.txt
 COPY . .
-RUN pip install -c constraints.txt .
+RUN pip install -c constraints.txt . && /opt/vllm/bin/pip install --no-deps .
 
 # The development image: DeepSpeed compiles its operators on first use, Triton its kernels.
 FROM nvidia/cuda:12.8.1-cudnn-devel-ubuntu22.04
@@ -22,6 +25,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home rlhf && mkdir /storage && chown rlhf /storage
 COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/vllm /opt/vllm
 # Names of modes, no secrets.
 # hadolint ignore=DL3064
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 RAY_AUTH_MODE=token \

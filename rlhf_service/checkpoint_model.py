@@ -56,14 +56,12 @@ def export(
     learnt = saved_state(checkpoint.path / kind)
     model = spec.start_of(stage)
     source = source_of(folder, model)
+    tokenizer = load_tokenizer(tokenizer_folder(folder, spec, stage))
     if isinstance(model, ScratchModel):
-        tokenizer = load_tokenizer(
-            Path(model.tokenizer) if model.tokenizer else folder.tokenizer(stage.name)
-        )
         network = build_scratch(model, tokenizer, spec.seed)
     else:
         assert source is not None
-        network, tokenizer = load_causal_lm(source, torch.float32), load_tokenizer(source)
+        network = load_causal_lm(source, torch.float32)
         if stage.adapter is not None:
             network = merge(adapt(network, stage.adapter, spec.seed, source), learnt)
             learnt = network.state_dict()
@@ -84,6 +82,14 @@ def source_of(folder: JobFolder, model: ModelSpec) -> Path | None:
     if isinstance(model, ScratchModel):
         return None
     return Path(model.path) if isinstance(model, FolderModel) else folder.stage_model(model.stage)
+
+
+def tokenizer_folder(folder: JobFolder, spec: JobSpec, stage: StageSpec) -> Path:
+    """Where the tokenizer of a stage's policy was read."""
+    model = spec.start_of(stage)
+    if isinstance(model, ScratchModel) and model.tokenizer:
+        return Path(model.tokenizer)
+    return source_of(folder, model) or folder.tokenizer(stage.name)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from rlhf_service.clock import PhaseClock
@@ -11,6 +11,7 @@ from rlhf_service.ledger import PromptLedger
 from rlhf_service.ports import Group, RewardFunction, RolloutEngine
 from rlhf_service.prompts import PromptSource, shard
 from rlhf_service.records import Rollout, Score, ScoreOutcome
+from rlhf_service.reports import AheadSeconds
 from rlhf_service.spec.ppo import SamplingSpec
 
 Answered = list[tuple[Rollout, ScoreOutcome]]
@@ -59,6 +60,8 @@ class Draw:
     """Leased, over all ranks."""
     passed_over: int
     """Groups, over all ranks, that were answered and not kept."""
+    ahead: AheadSeconds = field(default_factory=AheadSeconds)
+    """What was done before the step asked for it."""
 
     @property
     def rollouts(self) -> list[Rollout]:
@@ -68,18 +71,35 @@ class Draw:
     def outcomes(self) -> list[ScoreOutcome]:
         return [outcome for _, outcome in chain.from_iterable(self.kept)]
 
+    @property
+    def judged(self) -> Answered:
+        """Every response, kept or passed over, with its outcome."""
+        return list(chain.from_iterable(self.drawn))
+
 
 def draw(
     ask: Respondent, ledger: PromptLedger, prompts_per_step: int, rounds: int, group: Group
 ) -> Draw:
-    """Answer the plan's next prompts, replacing those that teach nothing (arXiv 2503.14476, eq. 11).
-
-    Each of at most `rounds` rounds asks as many new prompts as are still wanting; when the rounds
-    are used up, groups of equal scores fill the rest. One round takes the prompts as they come.
-    Collective.
-    """
+    """Answer the plan's next prompts, then `complete` them. Collective."""
     ledger, positions = ledger.lease(prompts_per_step)
     drawn = ask.answer(shard(positions, group.rank, group.size))
+    return complete(ask, drawn, ledger, positions, rounds, group)
+
+
+def complete(
+    ask: Respondent,
+    drawn: list[Answered],
+    ledger: PromptLedger,
+    positions: list[int],
+    rounds: int,
+    group: Group,
+) -> Draw:
+    """Replace answers to `positions` that teach nothing (arXiv 2503.14476, eq. 11).
+
+    Each of at most `rounds` rounds, the first of which gave `drawn`, asks as many new prompts as are
+    still wanting; when the rounds are used up, groups of equal scores fill the rest. One round takes
+    the prompts as they come. Collective.
+    """
     share = len(drawn)
     for _ in range(rounds - 1):
         wanting: list[int] = group.gather(share - sum(map(teaches, drawn)))

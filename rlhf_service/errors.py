@@ -4,7 +4,8 @@ RlhfError
 ├── UserError                 something the user can mend; carries the field it is about
 │   ├── SpecError             the job's settings contradict themselves or the cluster
 │   ├── DataError             a data file is missing, empty, or has a bad row
-│   └── ModelError            a model folder is missing or is not what it should be
+│   ├── ModelError            a model folder is missing or is not what it should be
+│   └── EngineUnavailable     the rollout engine that the job names cannot run where its actors do
 ├── TrainingError             the run itself went wrong; carries a StopReason
 │   ├── GateFailed            the checks before the first update did not hold
 │   ├── NonFiniteLoss         a loss or gradient is NaN or infinite
@@ -55,6 +56,10 @@ class ModelError(UserError):
     """A model folder is missing or is not what it should be."""
 
     reason = StopReason.INVALID_MODEL
+
+
+class EngineUnavailable(UserError):
+    """The rollout engine that the job names cannot run where its actors do."""
 
 
 class TrainingError(RlhfError):

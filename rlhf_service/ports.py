@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+KEPT_VERSIONS = 2
+"""Versions of the weights that a channel keeps fetchable, besides those that are sampled from late."""
+
 
 class RolloutEngine(Protocol):
     """Samples responses from one version of the policy."""

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rlhf_service.errors import StorageError, WeightsUnavailable
 from rlhf_service.events import Event
-from rlhf_service.ports import RewardFunction, RolloutEngine, WeightChannel, WeightSnapshot
+from rlhf_service.ports import WeightChannel, WeightSnapshot
 from rlhf_service.records import Prompt, Rollout, ScoreOutcome
 from rlhf_service.spec.ppo import SamplingSpec
 from rlhf_service.spec.reward import RewardSpec
@@ -28,26 +28,8 @@ def recording(folder: Path, rank: int) -> Path:
     return folder / f"responses-{rank}.jsonl"
 
 
-class Recorder:
-    """A RolloutEngine and RewardFunction that pass on, and remember what they passed on."""
-
-    def __init__(self, engine: RolloutEngine, reward: RewardFunction) -> None:
-        self._engine, self._reward = engine, reward
-        self.judged: list[Judged] = []
-
-    def generate(
-        self, prompts: Sequence[Prompt], sampling: SamplingSpec, *, version: int, seed: int
-    ) -> list[Rollout]:
-        return self._engine.generate(prompts, sampling, version=version, seed=seed)
-
-    def score(self, rollouts: Sequence[Rollout]) -> list[ScoreOutcome]:
-        outcomes = self._reward.score(rollouts)
-        self.judged += zip(rollouts, outcomes, strict=True)
-        return outcomes
-
-
 class Recording:
-    """A RolloutEngine and RewardFunction that give back what a Recorder remembered."""
+    """A RolloutEngine and RewardFunction that give back what a step drew."""
 
     def __init__(self, judged: Iterable[Judged]) -> None:
         self._judged = {(r.prompt.position, r.prompt.sample): (r, o) for r, o in judged}
@@ -76,7 +58,7 @@ class Offline:
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
 
-    def weights(self) -> Offline:
+    def weights(self, max_staleness: int) -> Offline:
         return self
 
     def rollouts(self, model: Path, weights: WeightChannel) -> Recording:

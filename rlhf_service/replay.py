@@ -158,4 +158,7 @@ def take_again(bundle: Bundle, spec: JobSpec, device: Any) -> PpoReport:
     learner = build_learner(context, stage, begun)
     learner.load(bundle.folder)
     run = build_run(context, stage, field, begun, learner, bundle.folder)
-    return ppo_step(run, PpoState.restored(checkpoint.state())).report
+    try:
+        return ppo_step(run, PpoState.restored(checkpoint.state())).report
+    finally:
+        run.source.close()  # what was to be drawn for later steps is in no recording

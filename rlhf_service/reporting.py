@@ -18,7 +18,7 @@ from rlhf_service.credit import Assigned, global_moments
 from rlhf_service.drawing import Draw
 from rlhf_service.ports import Group
 from rlhf_service.records import Rollout, Score, ScoreOutcome
-from rlhf_service.reports import PhaseSeconds, PpoReport
+from rlhf_service.reports import AheadSeconds, PhaseSeconds, PpoReport
 from rlhf_service.spec.ppo import PpoSpec
 from rlhf_service.throughput import Speed
 
@@ -50,6 +50,10 @@ class Outline:
     repetition: Moments
     passed_over: int
     temperature: float
+    staleness: Moments
+    """Versions between sampling and learning."""
+    staleness_max: int
+    ahead: AheadSeconds
 
     @classmethod
     def of(
@@ -59,14 +63,17 @@ class Outline:
         assigned: Assigned,
         drawn: Draw,
         ppo: PpoSpec,
+        policy_version: int,
         group: Group,
     ) -> Outline:
+        """`policy_version` is the one that is about to learn. Collective."""
         mask, scored = batch.response_mask, batch.scored
         k1 = kl_estimate(recall.old_logprobs, recall.ref_logprobs, "k1") * mask
         k3 = kl_estimate(recall.old_logprobs, recall.ref_logprobs, "k3") * mask
         difference = (recall.old_logprobs - batch.sampler_logprobs).abs() * mask
         returns = discounted_return(assigned.rewards, mask, ppo.gamma)
         explained = ExplainedVariance.of(recall.values, assigned.credit.returns, mask)
+        staleness = torch.tensor([float(policy_version - r.policy_version) for r in drawn.rollouts])
         inf = torch.tensor(math.inf)
         extremes = torch.stack(
             [
@@ -75,9 +82,10 @@ class Outline:
                 batch.lengths().max().float(),
                 difference.max(),
                 assigned.credit.weights.max(),
+                (staleness * scored).max(),
             ]
         )
-        least, most, longest, widest, weight = group.max(extremes).tolist()
+        least, most, longest, widest, weight, oldest = group.max(extremes).tolist()
         return cls(
             scores=global_moments(batch.scores, scored, group),
             score_min=-least,
@@ -103,6 +111,9 @@ class Outline:
             repetition=global_moments(repeated_trigrams(drawn.rollouts), scored, group),
             passed_over=drawn.passed_over,
             temperature=batch.temperature,
+            staleness=global_moments(staleness, scored, group),
+            staleness_max=int(oldest),
+            ahead=drawn.ahead,
         )
 
 
@@ -197,10 +208,13 @@ def ppo_report(
         sampler_difference_mean=outline.sampler_difference.mean,
         sampler_difference_max=outline.sampler_difference_max,
         importance_weight_max=outline.weight_max,
+        staleness_mean=outline.staleness.mean,
+        staleness_max=outline.staleness_max,
         tokens_per_second=tokens / max(seconds.total, 1e-9),
-        generate_tokens_per_second=tokens / max(seconds.generate, 1e-9),
+        generate_tokens_per_second=tokens / max(seconds.generate + outline.ahead.generate, 1e-9),
         flops_per_second=speed.step,
         peak_flops_per_second=speed.peak,
         update_flops_per_second=speed.update,
         seconds=seconds,
+        ahead_seconds=outline.ahead,
     )

@@ -55,6 +55,8 @@ class PreferenceReport(Section):
 class PhaseSeconds(Section):
     """Where a PPO step's time went, on rank 0."""
 
+    wait: float = 0.0
+    """For responses that are sampled and scored ahead."""
     generate: float = 0.0
     judge: float = 0.0
     annotate: float = 0.0
@@ -65,12 +67,20 @@ class PhaseSeconds(Section):
     total: float = 0.0
 
 
+class AheadSeconds(Section):
+    """What the step's responses took on rank 0 while earlier batches were learnt; no part of its own
+    seconds."""
+
+    generate: float = 0.0
+    judge: float = 0.0
+
+
 class PpoReport(Section):
     """One PPO step."""
 
     kind: Literal["ppo"] = "ppo"
     policy_version: int
-    """Version of the policy that sampled this batch."""
+    """Version of the policy that learns from this batch; it also sampled it, without staleness."""
     responses: int
     quarantined: int
     """Prompts set aside because their reward could not be had."""
@@ -121,6 +131,10 @@ class PpoReport(Section):
     """Mean |sampler − trainer| log-prob over response tokens."""
     sampler_difference_max: float
     importance_weight_max: float
+    staleness_mean: float = 0.0
+    """Versions by which the weights that sampled a response were older than those that learn from it,
+    mean over responses."""
+    staleness_max: int = 0
     tokens_per_second: float
     """Response tokens sampled and learnt per second of the whole step."""
     generate_tokens_per_second: float
@@ -132,6 +146,7 @@ class PpoReport(Section):
     update_flops_per_second: float = 0.0
     """The same of the update, over its own seconds."""
     seconds: PhaseSeconds
+    ahead_seconds: AheadSeconds = AheadSeconds()
 
 
 StepReport = Annotated[SupervisedReport | PreferenceReport | PpoReport, Field(discriminator="kind")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rlhf_service.algorithms.kl import next_kl_coef
@@ -12,15 +12,16 @@ from rlhf_service.annealing import sampling_at
 from rlhf_service.batch import ExperienceBatch, collate
 from rlhf_service.clock import PhaseClock
 from rlhf_service.credit import assign_credit
-from rlhf_service.drawing import Draw, Respondent, draw
+from rlhf_service.drawing import Draw
 from rlhf_service.errors import RewardFailed
 from rlhf_service.gate import check_first_ratio, check_gate
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.ports import Group, Learner, RewardFunction, RolloutEngine, WeightChannel
 from rlhf_service.prompts import PromptSource
-from rlhf_service.records import Rollout, ScoreFailure, ScoreOutcome
+from rlhf_service.records import Rollout, ScoreFailure
 from rlhf_service.reporting import Outline, ppo_report
 from rlhf_service.reports import PpoReport
+from rlhf_service.sources import InStep, RolloutSource
 from rlhf_service.spec.stages import PpoStage
 from rlhf_service.throughput import NOT_MEASURED, StepWork
 from rlhf_service.vitals import Entered, ignore
@@ -80,6 +81,8 @@ class PpoRun:
     entered: Entered = ignore
     work: StepWork | None = None
     """What a step asks for, to report how fast it was done; not reported when absent."""
+    source: RolloutSource = field(default_factory=InStep)
+    """Whence a step has its responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +91,17 @@ class StepOutcome:
 
     state: PpoState
     report: PpoReport
-    rollouts: list[Rollout]
-    """This rank's."""
-    outcomes: list[ScoreOutcome]
+    drawn: Draw
+    """This rank's responses."""
     quarantined: list[tuple[Rollout, ScoreFailure]]
     """Over all ranks."""
 
 
 def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
-    """One on-policy step on this rank's shard of the prompts. Collective."""
+    """One step on this rank's shard of the prompts. Collective."""
     stage, group, clock = run.stage, run.group, PhaseClock(run.entered)
-    drawn = draw_responses(run, state, clock)
+    version = state.policy_version
+    drawn = run.source.draw(run, state, clock)
     quarantined = gather_failures(drawn, group)
     batch = collate(drawn.rollouts, drawn.outcomes, sampling_at(stage, state.step).temperature)
     require_scores(batch, quarantined, group)
@@ -124,40 +127,23 @@ def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
         clipped = stats.clip_fraction_low + stats.clip_fraction_high
         check_first_ratio(stats.approx_kl, clipped, stage.ppo.epochs * stage.ppo.minibatches)
     with clock.phase("publish"):
-        publish(run, state.policy_version + 1)
+        publish(run, version + 1)
 
-    outline = Outline.of(batch, recall, assigned, drawn, stage.ppo, group)
+    outline = Outline.of(batch, recall, assigned, drawn, stage.ppo, version, group)
     seconds, speed = clock.seconds(), NOT_MEASURED
     if run.work is not None:
         speed = run.work.speed(batch, stats.epochs, seconds, group)
-    report = ppo_report(outline, stats, state.policy_version, state.kl_coef, seconds, speed)
+    report = ppo_report(outline, stats, version, state.kl_coef, seconds, speed)
     state = PpoState(
         step=state.step + 1,
-        policy_version=state.policy_version + 1,
+        policy_version=version + 1,
         kl_coef=kl_coef_after(state.kl_coef, report, stage),
         normaliser=assigned.normaliser,
         ledger=drawn.ledger.settle(
             drawn.positions, {rollout.prompt.position for rollout, _ in quarantined}
         ),
     )
-    return StepOutcome(state, report, drawn.rollouts, drawn.outcomes, quarantined)
-
-
-def draw_responses(run: PpoRun, state: PpoState, clock: PhaseClock) -> Draw:
-    """This rank's scored responses, sampled by the step's policy at the step's temperature."""
-    stage = run.stage
-    ask = Respondent(
-        prompts=run.prompts,
-        samples_per_prompt=stage.samples_per_prompt,
-        engine=run.engine,
-        reward=run.reward,
-        sampling=sampling_at(stage, state.step),
-        version=state.policy_version,
-        seed=run.seed,
-        clock=clock,
-    )
-    rounds = stage.dynamic_sampling.rounds if stage.dynamic_sampling is not None else 1
-    return draw(ask, state.ledger, stage.prompts_per_step, rounds, run.group)
+    return StepOutcome(state, report, drawn, quarantined)
 
 
 def publish(run: PpoRun, version: int) -> None:

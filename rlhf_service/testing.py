@@ -10,13 +10,16 @@ import torch
 from rlhf_service.errors import WeightsUnavailable
 from rlhf_service.events import Event
 from rlhf_service.models.adapter import learnt_names
-from rlhf_service.ports import RewardFunction, RolloutEngine, WeightChannel, WeightSnapshot
+from rlhf_service.ports import (
+    KEPT_VERSIONS,
+    RewardFunction,
+    RolloutEngine,
+    WeightChannel,
+    WeightSnapshot,
+)
 from rlhf_service.records import Rollout, Score, ScoreOutcome
 from rlhf_service.spec.learner import OptimizerSpec
 from rlhf_service.spec.reward import RewardSpec
-
-KEPT = 2
-"""Versions of the weights."""
 
 
 class ListSink:
@@ -30,9 +33,10 @@ class ListSink:
 
 
 class InProcessChannel:
-    """WeightChannel within one process. Keeps what was published last."""
+    """WeightChannel within one process. Keeps the `kept` versions published last."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT_VERSIONS) -> None:
+        self._kept = kept
         self._versions: dict[int, WeightSnapshot] = {}
 
     def publish(self, snapshot: WeightSnapshot) -> None:
@@ -42,7 +46,7 @@ class InProcessChannel:
         self._versions[snapshot.version] = WeightSnapshot(
             snapshot.version, dict(snapshot.digests), copies
         )
-        for version in list(self._versions)[:-KEPT]:
+        for version in list(self._versions)[: -self._kept]:
             del self._versions[version]
 
     def fetch(self, version: int) -> WeightSnapshot:
@@ -80,8 +84,8 @@ class LocalPools:
     def __init__(self, reward: RewardFunction | None = None) -> None:
         self._reward = reward
 
-    def weights(self) -> InProcessChannel:
-        return InProcessChannel()
+    def weights(self, max_staleness: int) -> InProcessChannel:
+        return InProcessChannel(KEPT_VERSIONS + max_staleness)
 
     def rollouts(self, model: Path, weights: WeightChannel) -> RolloutEngine:
         from rlhf_service.rollout.build import build_engine

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("rlhf_service", "cluster", "api")
 
@@ -21,10 +23,17 @@ def test_import_contracts_hold():
     assert checked.returncode == 0, checked.stdout
 
 
-def test_only_one_file_imports_deepspeed():
-    importing = re.compile(r"^\s*(import|from) deepspeed", re.MULTILINE)
+@pytest.mark.parametrize(
+    ("package", "file"),
+    [
+        ("deepspeed", "rlhf_service/learner/deepspeed.py"),
+        ("vllm", "rlhf_service/rollout/vllm.py"),
+    ],
+)
+def test_only_one_file_imports_it(package, file):
+    importing = re.compile(rf"^\s*(import|from) {package}\b", re.MULTILINE)
     found = [str(p.relative_to(ROOT)) for p in sources() if importing.search(p.read_text())]
-    assert found == ["rlhf_service/learner/deepspeed.py"]
+    assert found == [file]
 
 
 def test_the_spec_and_the_client_are_light():

@@ -56,6 +56,7 @@ BODIES: Mapping[str, Any] = {
         "metadata": {"team": "blue"},
         "rlhf": {"model": {"hidden_size": 128}},
     },
+    "create_checkpoint_permissions": {"project_ids": ["blue"]},
     "validate_grader": {"grader": GRADER},
     "run_grader": {"grader": GRADER, "model_sample": "4", "item": {"answer": "4"}},
     "create_chat_completion": {

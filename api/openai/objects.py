@@ -7,14 +7,19 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.schemas import Progress
 from api.schemas.base import View
+from api.schemas.jobs import Progress
 from rlhf_service.job import JobStatus
 
 
 def unix(moment: datetime) -> int:
     """Whole seconds since 1970."""
     return int(moment.timestamp())
+
+
+Purpose = Literal["fine-tune"]
+PURPOSE: Purpose = "fine-tune"
+"""What files are for."""
 
 
 class FileObject(View):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from api.openai.objects import FileObject
+from api.openai.objects import FileObject, Purpose
 from api.openai.request import Section
 from api.schemas.base import View
 
@@ -30,7 +30,7 @@ class CreateUpload(Section):
     )
 
     filename: Annotated[str, StringConstraints(min_length=1, max_length=255)]
-    purpose: Literal["fine-tune"]
+    purpose: Purpose
     bytes: int = Field(ge=1, lt=2**53)
     """Of the whole file; checked when it is completed."""
     mime_type: Annotated[str, StringConstraints(min_length=1, max_length=128)]

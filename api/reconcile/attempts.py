@@ -13,6 +13,7 @@ from api.store.types import now
 from rlhf_service.artefacts.build import SECONDS_VARIABLE, URI_VARIABLE, job_uri
 from rlhf_service.launching import LaunchRequest, submission_id
 from rlhf_service.spec import JobSpec
+from rlhf_service.spec.rollout import VLLM_PYTHON
 from rlhf_service.storage import JobFolder, write_atomically
 from rlhf_service.tracing.build import ENDPOINT_VARIABLE, PARENT_VARIABLE
 
@@ -56,6 +57,8 @@ def driver_environment(job: JobRow, settings: Settings) -> dict[str, str]:
     if settings.artefacts:
         chosen[URI_VARIABLE] = job_uri(settings.artefacts, job.id)
         chosen[SECONDS_VARIABLE] = f"{settings.artefacts_grace:g}"
+    if settings.vllm_python:
+        chosen[VLLM_PYTHON] = settings.vllm_python
     return chosen
 
 

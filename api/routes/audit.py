@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 
 from api.deps import AdminDep, Limit, ServicesDep
-from api.schemas import Page
 from api.schemas.audit import AuditView
+from api.schemas.base import Page
 from api.service.audit import AuditFilter
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])

@@ -11,7 +11,8 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.deps import AfterSeq, CallerDep, JobId, Limit, ServicesDep, SignedIn
-from api.schemas import Metrics, Page, SampleSet
+from api.schemas.base import Page
+from api.schemas.events import Metrics, SampleSet
 from api.service.faults import BadParameter
 from rlhf_service.events import StoredEvent
 

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse
 
 from api.deps import CallerDep, ServicesDep, SignedIn, TrailDep
-from api.openai.objects import Deleted, FileObject
-from api.schemas import Page
+from api.openai.objects import PURPOSE, Deleted, FileObject
+from api.routes.forms import FILE, form
+from api.schemas.base import Page
 from api.schemas.checks import FileReport
 
 router = APIRouter(prefix="/v1/files", tags=["openai"], dependencies=[SignedIn])
 
 FileId = Annotated[str, Path(min_length=1, max_length=64, description="The file's id.")]
 
-FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "purpose"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "purpose": {"type": "string", "enum": ["fine-tune"]},
-                    },
-                }
-            }
-        },
-    }
-}
 
-
-@router.post("", openapi_extra=FORM)
+@router.post("", openapi_extra=form(file=FILE, purpose={"type": "string", "enum": [PURPOSE]}))
 async def upload_file(
     request: Request, caller: CallerDep, parts: ServicesDep, trail: TrailDep
 ) -> FileObject:

@@ -11,7 +11,7 @@ from api.deps import CallerDep, JobId, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import FineTuningJob, TuneCheckpoint, TuneEvent
 from api.openai.request import CreateJob
 from api.routes.jobs import AskedDep
-from api.schemas import Page
+from api.schemas.base import Page
 from api.service.faults import BadParameter
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], dependencies=[SignedIn])

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 
 from api.deps import BearerToken, ServicesDep
-from api.schemas import Readiness
+from api.schemas.health import Readiness
 from api.service.caller import Caller
 from api.service.faults import Forbidden
 

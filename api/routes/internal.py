@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.deps import AttemptDep, JobId, ServicesDep
-from api.schemas import EventBatch, EventReceipt
+from api.schemas.events import EventBatch, EventReceipt
 
 router = APIRouter(prefix="/v1/internal", tags=["internal"])
 

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.deps import CallerDep, JobId, Limit, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import Deleted
-from api.schemas import JobView, LogsView, Page
+from api.schemas.base import Page
 from api.schemas.descent import CloneRequest, RetryRequest
+from api.schemas.jobs import JobView, LogsView
 from api.service.asked import Asked
 from api.service.faults import BadParameter
 from api.service.jobs import Accepted

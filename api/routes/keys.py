@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from api.deps import AdminDep, CallerDep, ServicesDep, TrailDep
-from api.schemas import Page
+from api.schemas.base import Page
 from api.schemas.keys import CallerView, KeyRequest, KeyView, NewKeyView, RotateRequest
 
 KeyId = Annotated[str, Path(min_length=1, max_length=64, description="The key's id.")]

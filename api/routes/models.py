@@ -8,8 +8,9 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api.deps import CallerDep, Limit, ServicesDep, SignedIn, TrailDep
 from api.openai.objects import Deleted
-from api.schemas import ModelView, Page
+from api.schemas.base import Page
 from api.schemas.lineage import LineageView, RegisterModel
+from api.schemas.models import ModelView
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[SignedIn])
 

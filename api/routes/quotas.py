@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from api.deps import AdminDep, ServicesDep
-from api.schemas import Page
+from api.schemas.base import Page
 from api.schemas.quotas import QuotaRequest, QuotaView
 
 router = APIRouter(prefix="/v1/quotas", tags=["quotas"])

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from api.deps import ServicesDep, SignedIn
-from api.schemas import Page, PreparedRecipe, RecipeRequest, RecipeView
+from api.schemas.base import Page
+from api.schemas.recipes import PreparedRecipe, RecipeRequest, RecipeView
 
 RecipeName = Annotated[
     str, Path(min_length=1, max_length=64, description="The recipe's name, as it is listed.")

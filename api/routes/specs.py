@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.deps import CallerDep, ServicesDep, SignedIn
-from api.schemas import CheckedSpec, SpecText
+from api.schemas.specs import CheckedSpec, SpecText
 
 router = APIRouter(prefix="/v1/specs", tags=["jobs"], dependencies=[SignedIn])
 

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
 from api.deps import CallerDep, ServicesDep, SignedIn
 from api.openai.upload_objects import CompleteUpload, CreateUpload, UploadObject, UploadPart
+from api.routes.forms import FILE, form
 from api.schemas.base import Page
 
 router = APIRouter(prefix="/v1/uploads", tags=["openai"], dependencies=[SignedIn])
 
 UploadId = Annotated[str, Path(min_length=1, max_length=64, description="The upload's id.")]
-
-FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["data"],
-                    "properties": {"data": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
 
 
 @router.post("")
@@ -51,7 +37,7 @@ async def list_upload_parts(
     return Page[UploadPart].of(found, len(found), lambda part: part.id)
 
 
-@router.post("/{upload_id}/parts", openapi_extra=FORM)
+@router.post("/{upload_id}/parts", openapi_extra=form(data=FILE))
 async def add_upload_part(
     upload_id: UploadId, request: Request, caller: CallerDep, parts: ServicesDep
 ) -> UploadPart:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from api.deps import CallerDep, Limit, ServicesDep
-from api.schemas import Page
+from api.schemas.base import Page
 from api.schemas.webhooks import (
     DeliveryState,
     DeliveryView,

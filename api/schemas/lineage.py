@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import ParentView
 from api.schemas.base import View
+from api.schemas.jobs import ParentView
 from rlhf_service.spec import JobSpec
 
 

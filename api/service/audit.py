@@ -9,8 +9,8 @@ from typing import Literal
 
 from sqlalchemy import delete, select
 
-from api.schemas import Page
 from api.schemas.audit import AuditView
+from api.schemas.base import Page
 from api.service.caller import Caller
 from api.service.faults import BadParameter
 from api.settings import Settings
@@ -122,21 +122,8 @@ def row_of(deed: Deed) -> AuditRow:
 
 
 def view(row: AuditRow) -> AuditView:
-    return AuditView(
-        id=f"audit-{row.number}",
-        created_at=row.created_at,
-        tenant=row.tenant,
-        caller_id=row.caller_id,
-        caller_name=row.caller_name,
-        action=row.action,
-        object_id=row.object_id,
-        method=row.method,
-        path=row.path,
-        address=row.address,
-        request_id=row.request_id,
-        status=row.status,
-        outcome=outcome(row.status),
-    )
+    same = {name: getattr(row, name) for name in AuditView.model_fields if hasattr(row, name)}
+    return AuditView(id=f"audit-{row.number}", outcome=outcome(row.status), **same)
 
 
 def outcome(status: int) -> Literal["done", "refused", "failed"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from api.openai.objects import unix
 from api.openai.transcript import transcript_of
-from api.schemas import ModelView
+from api.schemas.models import ModelView
 from api.settings import Settings
 
 

@@ -13,7 +13,7 @@ from api.service.faults import BadParameter
 from api.service.owned import own_job
 from api.settings import Settings
 from api.store.database import Database
-from api.store.fine_tunes import newest_reports
+from api.store.fine_tunes import events_before, reports_at
 from api.store.tables import FineTuneRow, JobRow
 from rlhf_service.manifest import Listed, list_checkpoints
 from rlhf_service.reports import StepReport
@@ -30,12 +30,15 @@ class Checkpoints:
         self, caller: Caller, job_id: str, after: str | None, limit: int
     ) -> Page[CheckpointView]:
         """Newest first. Those that were deleted to make room are not among them."""
+        root = self.settings.folder(job_id).checkpoints
         async with self.database.read() as session:
             job = await own_job(session, caller, job_id)
             tune = await session.get(FineTuneRow, job_id)
-            reports = await newest_reports(session, job_id)
-        root = self.settings.folder(job_id).checkpoints
         found = await asyncio.to_thread(lambda: list(list_checkpoints(root)))
+        async with self.database.read() as session:
+            # The newest lie there; some were told twice, by attempts that repeated their steps.
+            told = await events_before(session, job_id, None, 2 * len(found) + 8, ("checkpoint",))
+            reports = await reports_at(session, job_id, told)
         names = [item.name for item in found]
         if after is not None:
             if after not in names:

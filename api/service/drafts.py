@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from api.schemas import CheckedSpec, SpecFault
+from api.schemas.specs import CheckedSpec, SpecFault
 from api.service.admission import check_submission
 from api.service.caller import Caller
 from api.service.cluster import Cluster

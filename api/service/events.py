@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from api.observe.metrics import Instruments
-from api.schemas import EventBatch, EventReceipt, Metrics, Page, SampleSet, StepPoint
+from api.schemas.base import Page
+from api.schemas.events import EventBatch, EventReceipt, Metrics, SampleSet, StepPoint
 from api.service.caller import Caller
 from api.service.faults import BadParameter, NotFound, WrongCredentials
 from api.service.ingest import take_in

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 
+from api.service.child import Broke, answer_of
 from api.service.faults import BadParameter, GenerationFailed
 from api.service.generator import KEPT
 from api.settings import Settings
@@ -41,23 +39,14 @@ class Exporter:
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         environment |= {"HF_HUB_OFFLINE": "1", "DS_ACCELERATOR": "cpu"}
         environment |= {"OMP_NUM_THREADS": str(self.settings.generation_threads)}
-        command = ("-m", "rlhf_service.checkpoint_model", str(job.root), checkpoint)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdout=PIPE, stderr=PIPE, env=environment
-        )
         seconds = self.settings.generation_timeout
+        arguments = ("rlhf_service.checkpoint_model", str(job.root), checkpoint)
         try:
-            out, faults = await asyncio.wait_for(process.communicate(), seconds)
+            answer = await answer_of(*arguments, seconds=seconds, environment=environment)
         except TimeoutError:
             raise GenerationFailed(f"the checkpoint was not written within {seconds:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        try:
-            answer = json.loads(out.splitlines()[-1])
-        except (IndexError, ValueError):
-            log.error("checkpoint %s: %s", checkpoint, faults.decode(errors="replace")[-4000:])
+        except Broke as fault:
+            log.error("checkpoint %s: %s", checkpoint, fault)
             text = "the checkpoint cannot be made a model; the server's log says why"
             raise GenerationFailed(text) from None
         if "fault" in answer:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from api.openai.objects import Deleted, FileObject, unix
+from api.openai.objects import PURPOSE, Deleted, FileObject, unix
 from api.openai.upload import Form, receive
-from api.schemas import Page
+from api.schemas.base import Page
 from api.schemas.checks import BadRowView, FileReport, FitView
 from api.service.admission import paths_of
 from api.service.caller import Caller
@@ -30,7 +30,6 @@ from rlhf_service.errors import DataError
 from rlhf_service.job import TERMINAL
 from rlhf_service.spec import DataSpec, JobSpec
 
-PURPOSE = "fine-tune"
 MAX_LINE = 16 * 2**20
 """Bytes of one row."""
 

@@ -18,7 +18,7 @@ from api.openai.request import CreateJob
 from api.openai.rows import Conversion
 from api.openai.transcript import transcript_of
 from api.openai.views import event_id, fine_tuning_job, tune_checkpoint, tune_event
-from api.schemas import Page
+from api.schemas.base import Page
 from api.service.asked import Asked
 from api.service.base_models import context_of
 from api.service.caller import Caller
@@ -33,8 +33,8 @@ from api.store.fine_tunes import (
     Tuned,
     events_before,
     find_fine_tune,
-    newest_reports,
     page_fine_tunes,
+    reports_at,
 )
 from api.store.tables import FineTuneRow, JobRow
 from rlhf_service.errors import UserError
@@ -133,9 +133,8 @@ class FineTuning:
         before = None if after is None else seq_of(after, f"ftckpt_{job_id}-")
         async with self.database.read() as session:
             rows = await events_before(session, job_id, before, limit + 1, ("checkpoint",))
-            saved = [stored_event(row) for row in rows]
-            reports = await newest_reports(session, job_id) if saved else {}
-        views = [tune_checkpoint(stored, job, tune, reports) for stored in saved]
+            reports = await reports_at(session, job_id, rows)
+        views = [tune_checkpoint(stored_event(row), job, tune, reports) for row in rows]
         return Page[TuneCheckpoint].of(views, limit, lambda checkpoint: checkpoint.id)
 
     async def _map(self, caller: Caller, request: CreateJob) -> Mapped:

@@ -16,6 +16,7 @@ from api.service.caller import Caller
 from api.service.faults import BadParameter, Busy, Fault, NotFound
 from api.service.generator import Generator
 from api.service.models import Models
+from api.service.permissions import Permissions
 from api.settings import Settings
 from rlhf_service.errors import ModelError
 from rlhf_service.generation.protocol import Ask, Reply
@@ -41,8 +42,9 @@ class Started:
 class Generation:
     """What the routes under `/v1/chat` and `/v1/completions` call."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: Models, permissions: Permissions, settings: Settings) -> None:
         self.models = models
+        self.permissions = permissions
         self.settings = settings
         self._generators: dict[Path, Generator] = {}
         self._expiries: dict[Path, asyncio.TimerHandle] = {}
@@ -54,6 +56,7 @@ class Generation:
                 "this service generates no text; its operator may set RLHF_GENERATION_MODELS"
             )
         folder = await self.models.folder(caller, request.model)
+        folder = folder or await self.permissions.folder(caller, request.model)
         if folder is None:
             raise NotFound(f"there is no model {request.model!r}", "model")
         await asyncio.to_thread(self._check, folder)

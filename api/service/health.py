@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from api.observe.lag import LoopLag
 from api.reconcile.loop import Reconciler
-from api.schemas import Readiness
+from api.schemas.health import Readiness
 from api.service.cluster import Cluster
 from api.settings import Settings
 from api.store.database import Database

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.failpoints import Point, passing
 from api.observe import context
-from api.schemas import JobView, LogsView, Page
+from api.schemas.base import Page
+from api.schemas.jobs import JobView, LogsView
 from api.service.admission import check_submission, demand
 from api.service.asked import Asked
 from api.service.caller import Caller
@@ -31,7 +32,7 @@ from api.service.inputs import Input, inputs_of
 from api.service.logs import LogPart, log_view
 from api.service.owned import own_job, own_job_or_none
 from api.service.plans import plan_quietly, plan_row
-from api.service.quotas import check_room
+from api.service.quotas import check_place, check_room
 from api.service.signals import Signals
 from api.service.territory import Territory
 from api.service.views import job_view
@@ -40,6 +41,7 @@ from api.store.database import Database
 from api.store.jobs import find_attempt, list_attempts, page_jobs
 from api.store.moves import move, open_job
 from api.store.queue_tables import DependencyRow
+from api.store.quotas import quota_of
 from api.store.requests import made_before, made_by_key, made_meanwhile, remember
 from api.store.tables import JobInputRow, JobRow, LabelRow
 from api.store.types import now
@@ -179,11 +181,14 @@ class Jobs:
         return await self._changed(caller, job_id)
 
     async def resume(self, caller: Caller, job_id: str) -> JobView:
-        """Queue a paused job again. A job that already goes on stays as it is."""
+        """Queue a paused job again. A job that already goes on stays as it is. Raises QuotaExceeded."""
         async with self.database.write() as session:
+            # Before the job's row, in the order of those who start jobs.
+            await self.database.serialize_queue(session)
             job = await own_job(session, caller, job_id, lock=True)
             status = JobStatus(job.status)
             if status is JobStatus.PAUSED:
+                await check_place(session, job.tenant, await quota_of(session, job.tenant))
                 await move(session, job, JobStatus.QUEUED, message="resumed")
             elif status is JobStatus.PAUSING and job.preempted_by is None:
                 raise Conflict("the job is still pausing; resume it once it is paused")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api.schemas import LogsView
+from api.schemas.jobs import LogsView
 from api.service.faults import BadParameter
 
 

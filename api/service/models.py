@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import select
 
-from api.openai.names import checkpoint_of, job_of, model_name
-from api.openai.objects import Deleted, unix
-from api.openai.transcript import transcript_of
-from api.schemas import ModelView, Page, StageModelView
+from api.openai.names import checkpoint_of, job_of
+from api.openai.objects import Deleted
+from api.schemas.base import Page
+from api.schemas.models import ModelView
 from api.service.admission import paths_of
 from api.service.base_models import base_folder, base_views
 from api.service.caller import Caller
 from api.service.exporter import Exporter
 from api.service.faults import BadParameter, Conflict, NotFound
 from api.service.in_use import require_unregistered
-from api.service.origin import origin
+from api.service.model_views import ModelViews
 from api.service.owned import own_job_or_none
 from api.service.registry import Registry
 from api.settings import Settings
@@ -32,7 +31,6 @@ from api.store.types import now
 from rlhf_service.job import TERMINAL, JobStatus
 from rlhf_service.manifest import checkpoint_name
 from rlhf_service.spec import JobSpec
-from rlhf_service.spec.stages import RewardStage
 from rlhf_service.storage import JobFolder
 
 
@@ -46,6 +44,7 @@ class Models:
         self.registry = registry
         self.exporter = exporter
         self.settings = settings
+        self.views = ModelViews(settings)
 
     async def page(self, caller: Caller, after: str | None, limit: int) -> Page[ModelView]:
         """Finished jobs' models, newest first, then the registered ones, then the base models."""
@@ -62,31 +61,43 @@ class Models:
                 raise BadParameter(f"there is no model {after!r} to list after", "after")
             before = None if cursor is None else cursor.number
             found = await page_models(session, caller.tenant, before=before, limit=limit + 1)
-        views = [await asyncio.to_thread(self._view, job, tune, base) for job, tune in found]
+        views = [await asyncio.to_thread(self.views.of_job, job, tune, base) for job, tune in found]
         return Page[ModelView].of([*views, *base], limit, lambda model: model.id)
 
     async def get(self, caller: Caller, model_id: str) -> ModelView:
+        """By its own name, or its job's; stages' models and checkpoints by theirs."""
+        saved = checkpoint_of(model_id)
+        owner, _, stage = job_of(saved[0] if saved else model_id).partition("/")
         async with self.database.read() as session:
-            job = await own_job_or_none(session, caller, job_of(model_id))
+            job = await own_job_or_none(session, caller, owner)
             tune = None if job is None else await session.get(FineTuneRow, job.id)
         base = await self._named(caller)
-        if job is not None and has_model(job):
-            return await asyncio.to_thread(self._view, job, tune, base)
-        for view in base:
-            if view.id == model_id:
-                return view
-        raise missing(model_id)
+
+        def look() -> ModelView | None:
+            if job is not None and saved is not None:
+                return self.views.of_checkpoint(job, tune, saved[1], saved[2], base)
+            if job is None or not has_model(job):
+                return next((view for view in base if view.id == model_id), None)
+            if stage:
+                return self.views.of_stage(job, tune, stage, base)
+            return self.views.of_job(job, tune, base)
+
+        if (found := await asyncio.to_thread(look)) is None:
+            raise missing(model_id)
+        return found
 
     async def folder(self, caller: Caller, model_id: str) -> Path | None:
         """Where a model lies: a finished job's, that of one of its stages (`<job>/<stage>`), a
         registered or a base model, or a checkpoint's, which is written when it is first asked for;
         None when there is no such model.
         """
-        if (named := checkpoint_of(model_id)) is not None:
-            return await self._checkpoint(caller, *named)
-        job_id, _, stage = job_of(model_id).partition("/")
+        saved = checkpoint_of(model_id)
+        job_id, _, stage = job_of(saved[0] if saved else model_id).partition("/")
         async with self.database.read() as session:
             job = await own_job_or_none(session, caller, job_id)
+        if saved is not None:
+            name = checkpoint_name(*saved[1:])
+            return None if job is None else await self.saved_folder(job, name)
         if job is not None:
             return stage_folder(self.settings.folder(job.id), job, stage)
         if (registered := await self.registry.find(caller, model_id)) is not None:
@@ -123,39 +134,12 @@ class Models:
             *await asyncio.to_thread(base_views, self.settings),
         ]
 
-    async def _checkpoint(self, caller: Caller, model: str, stage: str, step: int) -> Path | None:
-        async with self.database.read() as session:
-            job = await own_job_or_none(session, caller, job_of(model))
-        if job is None:
-            return None
-        return await self.exporter.folder(
-            self.settings.folder(job.id), checkpoint_name(stage, step)
-        )
-
-    def _view(self, job: JobRow, tune: FineTuneRow | None, base: Sequence[ModelView]) -> ModelView:
+    async def saved_folder(self, job: JobRow, checkpoint: str) -> Path | None:
+        """Where a checkpoint's model lies, or with an empty name the job's."""
         folder = self.settings.folder(job.id)
-        spec = JobSpec.model_validate(job.spec)
-        created = job.finished_at or job.updated_at
-        name = model_name(job.id, tune.model, tune.suffix) if tune is not None else job.id
-        return ModelView(
-            id=name,
-            created=unix(created),
-            owned_by="rlhf-service",
-            name=job.name,
-            path=str(folder.model),
-            created_at=created,
-            stages=[
-                StageModelView(
-                    stage=stage.name,
-                    type=stage.type,
-                    path=str(folder.stage_model(stage.name)),
-                    model=None if isinstance(stage, RewardStage) else f"{name}/{stage.name}",
-                )
-                for stage in spec.stages
-            ],
-            base=origin(spec, job.id, self.settings, base),
-            chat=transcript_of(folder.model).learns_messages,
-        )
+        if checkpoint:
+            return await self.exporter.folder(folder, checkpoint)
+        return stage_folder(folder, job, "")
 
 
 def stage_folder(folder: JobFolder, job: JobRow, stage: str) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from api.schemas import ModelView
+from api.schemas.models import ModelView
 from api.settings import Settings
 from rlhf_service.spec import JobSpec
 from rlhf_service.spec.model import FolderModel, StageModel

@@ -10,7 +10,7 @@ from api.schemas.quotas import QuotaRequest, QuotaView, UseView
 from api.service.caller import Caller
 from api.service.faults import Forbidden, NotFound, QuotaExceeded
 from api.store.database import Database
-from api.store.quotas import EVERYBODY, Use, known_tenants, queued_by, quota_of, use_of
+from api.store.quotas import EVERYBODY, Quota, Use, known_tenants, queued_by, quota_of, use_of
 from api.store.tables import QuotaRow
 from api.store.types import now
 from rlhf_service.errors import SpecError
@@ -77,13 +77,19 @@ async def check_room(
                 "ask for less, or have the quota raised",
                 "resources",
             )
+    if limits.queued_jobs is not None:
+        await database.serialize_queue(session)  # two requests cannot take the last place
+        await check_place(session, caller.tenant, limits)
+
+
+async def check_place(session: AsyncSession, tenant: str, limits: Quota) -> None:
+    """One more of the tenant's jobs may wait. Nobody else queues any meanwhile. Raises QuotaExceeded."""
     if limits.queued_jobs is None:
         return
-    await database.serialize_queue(session)  # two requests cannot take the last place
-    waiting = await queued_by(session, caller.tenant)
+    waiting = await queued_by(session, tenant)
     if waiting >= limits.queued_jobs:
         raise QuotaExceeded(
-            f"tenant {caller.tenant!r} has {waiting} jobs waiting and may have "
+            f"tenant {tenant!r} has {waiting} jobs waiting and may have "
             f"{limits.queued_jobs}; wait until one starts, or cancel one"
         )
 

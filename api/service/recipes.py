@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import sys
 from collections.abc import Mapping
 
-from api.schemas import PreparedRecipe, RecipeView
+from api.schemas.recipes import PreparedRecipe, RecipeView
+from api.service.child import Broke, answer_of
 from api.service.faults import BadParameter, Fault, NotFound
 from api.settings import Settings
 from rlhf_service.spec import JobSpec
@@ -55,28 +54,16 @@ class Recipes:
         return PreparedRecipe(name=name, title=recipe.title, seed=seed, spec=spec, text=text)
 
     async def _run(self, name: str, seed: int) -> dict[str, object]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "rlhf_service.recipes.prepare", name, str(self._folder / name), str(seed)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        arguments = ("rlhf_service.recipes.prepare", name, str(self._folder / name), str(seed))
         try:
-            out, faults = await asyncio.wait_for(process.communicate(), PREPARE_SECONDS)
+            return await answer_of(*arguments, seconds=PREPARE_SECONDS)
         except TimeoutError:
             raise PreparationFailed(
                 f"preparing took longer than {PREPARE_SECONDS:.0f} s; run `rlhf run {name}` instead"
             ) from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        try:
-            answer = json.loads(out.splitlines()[-1])
-        except (IndexError, ValueError):
-            log.error("recipe %s failed: %s", name, faults.decode(errors="replace")[-4000:])
+        except Broke as fault:
+            log.error("recipe %s failed: %s", name, fault)
             raise PreparationFailed(f"recipe {name!r} broke; the server's log says how") from None
-        return dict(answer)
 
 
 def known() -> Mapping[str, str]:

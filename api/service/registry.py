@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from api.openai.objects import unix
 from api.openai.transcript import transcript_of
-from api.schemas import ModelView
 from api.schemas.lineage import RegisterModel
+from api.schemas.models import ModelView
 from api.service.admission import check_path
 from api.service.base_models import base_folder
 from api.service.caller import Caller

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.schemas import AttemptView, JobLinks, JobView, ParentView, Progress
+from api.schemas.jobs import AttemptView, JobLinks, JobView, ParentView, Progress
 from api.schemas.keys import KeyView
 from api.service.caller import including
 from api.store.tables import AttemptRow, JobRow, KeyRow

@@ -7,7 +7,7 @@ import secrets
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.schemas import Page
+from api.schemas.base import Page
 from api.schemas.webhooks import (
     DeliveryState,
     DeliveryView,

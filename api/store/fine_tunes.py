@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from api.store.events import stored_event
 from api.store.tables import EventRow, FineTuneRow, JobRow, LabelRow
@@ -83,9 +84,23 @@ async def page_models(
     return [(row[0], row[1]) for row in await session.execute(query)]
 
 
-async def newest_reports(session: AsyncSession, job_id: str) -> dict[tuple[str, int], StepReport]:
-    """(stage, step) → what it reported last."""
-    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.type == "step")
+async def reports_at(
+    session: AsyncSession, job_id: str, saved: Sequence[EventRow]
+) -> dict[tuple[str, int], StepReport]:
+    """(stage, step) → what it reported before it was saved, of entries that tell of checkpoints.
+    Costs a look-up for each, however long the log is.
+    """
+    checkpoint, step = aliased(EventRow), aliased(EventRow)
+    newest = (
+        select(func.max(step.seq))
+        .where(step.job_id == job_id, step.type == "step", step.seq < checkpoint.seq)
+        .correlate(checkpoint)
+        .scalar_subquery()
+    )
+    asked = checkpoint.job_id == job_id, checkpoint.seq.in_([row.seq for row in saved])
+    query = select(EventRow).where(
+        EventRow.job_id == job_id, EventRow.seq.in_(select(newest).where(*asked))
+    )
     found: dict[tuple[str, int], StepReport] = {}
     for row in await session.scalars(query.order_by(EventRow.seq)):
         event = stored_event(row).event

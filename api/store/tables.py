@@ -114,7 +114,7 @@ class EventRow(Base):
     __tablename__ = "events"
     __table_args__ = (
         UniqueConstraint("job_id", "producer", "producer_seq", name="uq_events_producer"),
-        Index("ix_events_type", "job_id", "type"),
+        Index("ix_events_type_seq", "job_id", "type", "seq"),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)

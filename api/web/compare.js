@@ -5,7 +5,7 @@ import { Chart, Reading } from "./chart.js";
 import { smoothing } from "./curves.js";
 import { heldOut, heldOutTable, specTable } from "./differences.js";
 import { el } from "./dom.js";
-import { FIGURES, measured } from "./figures.js";
+import { FIGURES, linesOf, measured } from "./figures.js";
 import { MOST } from "./jobs.js";
 import { picker } from "./samples.js";
 import { badge, OVER } from "./status.js";
@@ -69,8 +69,8 @@ class Comparison {
 
   build(kinds) {
     const again = (what) => { Object.assign(this, what); this.draw(); };
-    const figures = FIGURES[this.kind].flatMap((spec) => Object.entries(spec.lines).map(([name, line], i) =>
-      ({ ...spec, name, main: i === 0, title: Object.keys(spec.lines).length > 1 ? `${spec.title}: ${line}` : spec.title })));
+    const figures = FIGURES[this.kind].flatMap((spec) => linesOf(spec).map(([name, line], i, all) =>
+      ({ ...spec, name, main: i === 0, title: all.length > 1 ? `${spec.title}: ${line}` : spec.title })));
     this.figure ??= figures[0].name;
     this.shape = `${kinds} ${this.kind} ${this.figure}`;
     const focused = document.activeElement?.dataset?.field;

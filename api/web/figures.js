@@ -1,10 +1,10 @@
 // Which figures of a step's report stand in which chart.
 
 const chart = (group, title, unit, lines, more = {}) => ({ group, title, unit, lines, ...more });
-const USEFUL = chart("Speed", "Useful work", "share of the measured peak", {}, { ratios: { useful: ["flops_per_second", "peak_flops_per_second", "whole step"], useful_update: ["update_flops_per_second", "peak_flops_per_second", "update"] }, hide: "zeros" });
+const USEFUL = chart("Speed", "Useful work", "share of the peak", {}, { ratios: { useful: ["flops_per_second", "peak_flops_per_second", "whole step"], useful_update: ["update_flops_per_second", "peak_flops_per_second", "update"] }, hide: "zeros" });
 const quiet = { hide: "zeros" }; // shown once a figure is not 0
 const steady = { hide: "constant" }; // shown once a figure changes
-const arithmetic = (more = {}) => chart("Speed", "Arithmetic", "useful operations per second",
+const arithmetic = (more = {}) => chart("Speed", "Arithmetic", "operations per second",
   { flops_per_second: "whole step", ...more, peak_flops_per_second: "measured peak" }, quiet);
 
 export const FIGURES = {
@@ -49,13 +49,15 @@ export const FIGURES = {
     chart("Health", "Score against length", "correlation", { length_correlation: "correlation" }, quiet),
     chart("Health", "Set aside", "prompts", { quarantined: "no score", groups_passed_over: "not learnt from" }, quiet),
     chart("Health", "Sampler difference", "|Δ log-prob|", { sampler_difference_mean: "mean", sampler_difference_max: "most" }, quiet),
+    chart("Health", "Staleness", "versions between sampling and learning", { staleness_mean: "mean", staleness_max: "most" }, quiet),
     chart("Health", "Importance weight", "largest", { importance_weight_max: "weight" }),
     chart("Speed", "Throughput", "tokens per second", { tokens_per_second: "whole step", generate_tokens_per_second: "sampling" }),
     USEFUL,
     chart("Speed", "Time of a step", "seconds", {
       "seconds.generate": "generate", "seconds.judge": "judge", "seconds.annotate": "annotate",
-      "seconds.update": "update", "seconds.publish": "publish", "seconds.other": "between them",
+      "seconds.update": "update", "seconds.publish": "publish", "seconds.wait": "wait", "seconds.other": "between them",
     }),
+    chart("Speed", "Ahead of the step", "seconds", { "ahead_seconds.generate": "generate", "ahead_seconds.judge": "judge" }, quiet),
     arithmetic({ update_flops_per_second: "update" }),
     chart("Speed", "Temperature", "of sampling", { temperature: "temperature" }, steady),
   ],
@@ -70,6 +72,9 @@ export function measured(spec, report) {
   const ratios = Object.entries(spec.ratios ?? {}).map(([name, [over, under, label]]) => [name, label, ratio(report, over, under)]);
   return [...named, ...each, ...ratios].filter(([name, , value]) => typeof value === "number" && !(isCritics(name) && !hasCritic(report)));
 }
+
+// Of one chart: [name, label] of every line that is known before there is a report.
+export const linesOf = (spec) => [...Object.entries(spec.lines), ...Object.entries(spec.ratios ?? {}).map(([name, [, , label]]) => [name, label])];
 
 const isCritics = (name) => name.startsWith("critic_");
 const hasCritic = (report) => report.critic_grad_norm !== 0;

@@ -5,7 +5,7 @@ import { ratio } from "./figures.js";
 import { duration, number, percent, words } from "./format.js";
 
 const STEPS = 20;
-const PHASES = ["generate", "judge", "annotate", "update", "publish"];
+const PHASES = ["generate", "judge", "annotate", "update", "publish", "wait"];
 const OTHER = "other";
 
 export class Phases {

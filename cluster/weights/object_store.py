@@ -6,7 +6,9 @@ that restarts asks it and catches up by itself; the learner waits for nobody.
 
 from __future__ import annotations
 
+import threading
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import ray
@@ -14,7 +16,7 @@ import torch
 
 from cluster.weights.store import Published
 from rlhf_service.errors import WeightsUnavailable
-from rlhf_service.ports import WeightSnapshot
+from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
 
 FETCH_SECONDS = 60.0
 
@@ -22,28 +24,42 @@ FETCH_SECONDS = 60.0
 class ObjectStoreChannel:
     """Either end of the channel."""
 
-    def __init__(self, store: ray.actor.ActorHandle) -> None:
-        self._store = store
-        self._last: Published | None = None
+    def __init__(self, store: ray.actor.ActorHandle, kept: int = KEPT_VERSIONS) -> None:
+        self._store, self._kept = store, kept
+        self._published: dict[int, Published] = {}
+        """By the publishing end, oldest first."""
+        self._telling = threading.Lock()
+        """Who samples ahead may find the store restarted while a version is published."""
 
     def publish(self, snapshot: WeightSnapshot) -> None:
         arrays = {name: _to_array(tensor) for name, tensor in snapshot.tensors.items()}
-        self._last = Published(
+        published = Published(
             version=snapshot.version,
             digests=dict(snapshot.digests),
             dtypes={name: str(t.dtype) for name, t in snapshot.tensors.items()},
             box=(ray.put(arrays),),
         )
-        self.republish()
+        with self._telling:
+            # By time, not by number, as the store does.
+            self._published.pop(snapshot.version, None)
+            self._published[snapshot.version] = published
+            for version in list(self._published)[: -self._kept]:
+                del self._published[version]
+            self._tell([published])
 
     def republish(self) -> None:
         """Tell the store again, in case it restarted. Only the publishing end has anything to tell."""
-        if self._last is not None:
-            ray.get(self._store.publish.remote(self._last), timeout=FETCH_SECONDS)
+        with self._telling:
+            self._tell(list(self._published.values()))
+
+    def _tell(self, found: Sequence[Published]) -> None:
+        ray.get([self._store.publish.remote(p, self._kept) for p in found], timeout=FETCH_SECONDS)
 
     def fetch(self, version: int) -> WeightSnapshot:
         try:
-            found = ray.get(self._store.find.remote(version), timeout=FETCH_SECONDS)
+            found = self._published.get(version)
+            if found is None:
+                found = ray.get(self._store.find.remote(version), timeout=FETCH_SECONDS)
             if found is None:
                 raise WeightsUnavailable(f"version {version} is not published")
             arrays = ray.get(found.box[0], timeout=FETCH_SECONDS)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import ray
 
-KEPT_VERSIONS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -26,11 +24,12 @@ class WeightStore:
     def __init__(self) -> None:
         self._published: dict[int, Published] = {}
 
-    def publish(self, published: Published) -> None:
+    def publish(self, published: Published, kept: int) -> None:
+        """Keep it, and of those before it so many that there are `kept`."""
         # By time, not by number: learners that go back to a checkpoint publish older versions again.
         self._published.pop(published.version, None)
         self._published[published.version] = published
-        for version in list(self._published)[:-KEPT_VERSIONS]:
+        for version in list(self._published)[:-kept]:
             del self._published[version]
 
     def find(self, version: int) -> Published | None:

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from rlhf_service.cli.connection import connect
 from rlhf_service.cli.plain import plain_errors, read_spec
 from rlhf_service.data.fit import fits
 from rlhf_service.errors import RlhfError
@@ -102,27 +101,3 @@ def replay(
     typer.echo("the same to the last bit" if not differences else "not the same")
     if differences:
         raise typer.Exit(1)
-
-
-@local.command()
-@plain_errors
-def chat(
-    model: Annotated[str, typer.Argument(help="Id in `rlhf models`, or a model folder.")],
-    prompt: Annotated[str | None, typer.Option(help="Answer this and exit.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
-    seed: int = 0,
-) -> None:
-    """Try a model on this machine."""
-    from rlhf_service.cli.chat import Chat
-
-    folder = Path(model)
-    if not folder.is_dir():
-        with connect() as client:
-            folder = Path(str(client.models.get(model).model_dump().get("path")))
-    talk = Chat(folder, max_new_tokens, temperature, seed)
-    if prompt is not None:
-        typer.echo(talk.answer(prompt))
-        return
-    while line := typer.prompt(">", default="", show_default=False, prompt_suffix=" "):
-        typer.echo(talk.answer(line))

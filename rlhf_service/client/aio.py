@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -112,14 +112,22 @@ class AsyncClient:
                 yield item
 
     @asynccontextmanager
-    async def stream(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        refuse: Callable[[httpx.Response], None] = refuse_stream,
+        timeout: httpx.Timeout = STREAM_TIMEOUT,
+        **options: Any,
+    ) -> AsyncIterator[httpx.Response]:
         """An answer to be read as it comes. Raises ApiError on a refusal; httpx.TransportError on a
         break, or when the service says that it cannot answer just now.
         """
-        async with self._http.stream(method, path, timeout=STREAM_TIMEOUT, **options) as reply:
+        async with self._http.stream(method, path, timeout=timeout, **options) as reply:
             if reply.status_code >= 400:
                 await reply.aread()
-                refuse_stream(reply)
+                refuse(reply)
             yield reply
 
     async def lines(self, method: str, path: str, **options: Any) -> AsyncGenerator[str]:

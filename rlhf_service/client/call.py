@@ -36,6 +36,8 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     """Sending it twice does no more than sending it once."""
+    timeout: httpx.Timeout | None = None
+    """The client's own when None."""
 
     def options(self) -> dict[str, Any]:
         """As keywords of httpx's `request`."""
@@ -46,6 +48,7 @@ class Call(Generic[T]):
             "data": self.data,
             "content": self.content,
             "headers": self.headers,
+            "timeout": self.timeout,
         }
         return {name: value for name, value in given.items() if value is not None}
 

@@ -16,6 +16,8 @@ STREAM_SILENCE = 60.0
 STREAM_FAILURES = 20
 """Tries in a row without a single frame after which a stream is given up."""
 STREAM_TIMEOUT = httpx.Timeout(30.0, read=STREAM_SILENCE)
+ANSWER_TIMEOUT = httpx.Timeout(30.0, read=600.0)
+"""Of a model's answer: before its first word the service may have to load the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,11 @@ def refuse_stream(reply: httpx.Response) -> None:
     """Raises what a stream's opening says: httpx.TransportError when it may do later, else ApiError."""
     if reply.status_code in RETRIED_STATUSES:
         raise httpx.RemoteProtocolError(f"HTTP {reply.status_code}", request=reply.request)
+    raise refusal(reply)
+
+
+def refuse_answer(reply: httpx.Response) -> None:
+    """Raises ApiError: an answer is asked for once."""
     raise refusal(reply)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -113,14 +113,22 @@ class Client:
             yield from found
 
     @contextmanager
-    def stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        refuse: Callable[[httpx.Response], None] = refuse_stream,
+        timeout: httpx.Timeout = STREAM_TIMEOUT,
+        **options: Any,
+    ) -> Iterator[httpx.Response]:
         """An answer to be read as it comes. Raises ApiError on a refusal; httpx.TransportError on a
         break, or when the service says that it cannot answer just now.
         """
-        with self._http.stream(method, path, timeout=STREAM_TIMEOUT, **options) as reply:
+        with self._http.stream(method, path, timeout=timeout, **options) as reply:
             if reply.status_code >= 400:
                 reply.read()
-                refuse_stream(reply)
+                refuse(reply)
             yield reply
 
     def lines(self, method: str, path: str, **options: Any) -> Iterator[str]:

@@ -49,6 +49,11 @@ def equal_groups(now: PpoReport, first: PpoReport, stage: PpoStage) -> float | N
     return now.equal_groups_fraction if stage.samples_per_prompt > 1 else None
 
 
+def sampler_difference(now: PpoReport, first: PpoReport, stage: PpoStage) -> float | None:
+    # Of older weights it says how far the policy has moved, not that two programs disagree.
+    return now.sampler_difference_mean if now.staleness_max == 0 else None
+
+
 def disagreement_growth(now: PpoReport, first: PpoReport, stage: PpoStage) -> float | None:
     growth = [
         value / first.components[name]
@@ -106,7 +111,7 @@ ALARMS = (
     ),
     Alarm(
         "sampler_difference",
-        lambda now, first, stage: now.sampler_difference_mean,
+        sampler_difference,
         True,
         "sampler and trainer compute different probabilities: use precision fp32 or lower "
         "ppo.importance_cap",

@@ -11,6 +11,8 @@ from rlhf_service.errors import ModelError
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.model import FolderModel, ModelSpec, ScratchModel
 from rlhf_service.spec.reward import models_in, parts_of
+from rlhf_service.spec.rollout import VllmEngineSpec
+from rlhf_service.spec.served import ARCHITECTURES, OTHER_ENGINE, origin
 from rlhf_service.spec.stages import PpoStage
 
 CLASSIFIER = "ForSequenceClassification"
@@ -36,6 +38,23 @@ def check_model_folders(spec: JobSpec) -> None:
             check_folder(Path(model.path), f"{field}.path", use)
         elif isinstance(model, ScratchModel) and model.tokenizer is not None:
             check_tokenizer(Path(model.tokenizer), f"{field}.tokenizer")
+    if isinstance(spec.rollout.engine, VllmEngineSpec):
+        check_served(spec)
+
+
+def check_served(spec: JobSpec) -> None:
+    """vLLM can draw from the folders that policies start from. Raises ModelError."""
+    for stage in spec.stages:
+        field, model = origin(spec, stage)
+        if not isinstance(stage, PpoStage) or not isinstance(model, FolderModel):
+            continue
+        named = architectures_of(Path(model.path), f"{field}.path")
+        if named and not ARCHITECTURES & set(named):
+            raise ModelError(
+                f"vLLM does not serve {named[0]} here (it does {', '.join(sorted(ARCHITECTURES))}); "
+                f"start from one of those, {OTHER_ENGINE}",
+                f"{field}.path",
+            )
 
 
 def check_folder(folder: Path, field: str, use: Use) -> None:

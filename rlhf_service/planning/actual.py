@@ -65,12 +65,19 @@ def actual_of(events: Iterable[Event]) -> Actual:
 
 def _stage(found: list[StepCompleted]) -> StageActual:
     counted = [e.report for e in found if e.step > 1] or [e.report for e in found]
-    ppo = [report.seconds for report in counted if isinstance(report, PpoReport)]
+    ppo = [report for report in counted if isinstance(report, PpoReport)]
     if ppo:
-        phases = {phase: median(getattr(s, phase) for s in ppo) for phase in PHASES}
-        return StageActual(steps=len(found), step=median(s.total for s in ppo), phases=phases)
+        phases = {phase: median(spent(report, phase) for report in ppo) for phase in PHASES}
+        step = median(report.seconds.total for report in ppo)
+        return StageActual(steps=len(found), step=step, phases=phases)
     seconds = [report.seconds for report in counted if not isinstance(report, PpoReport)]
     return StageActual(steps=len(found), step=median(seconds))
+
+
+def spent(report: PpoReport, phase: Phase) -> float:
+    """Seconds of a phase, in the step or ahead of it."""
+    here: float = getattr(report.seconds, phase)
+    return here + getattr(report.ahead_seconds, phase, 0.0)
 
 
 def misses(plan: JobPlan, actual: Actual) -> list[Miss]:

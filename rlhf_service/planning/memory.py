@@ -21,7 +21,7 @@ AROUND = 50 * 2**20
 CONNECTED = 45 * 2**20
 """The same for its connections to other ranks."""
 KEPT_VERSIONS = 2
-"""Published versions that stay in the object store (cluster/weights/store.py)."""
+"""Published versions that stay in the object store besides stale ones (ports.py)."""
 SCORED_ROWS = 32
 """Rows that a reward model reads together."""
 

@@ -82,7 +82,7 @@ def stage_plan(
     else:
         clock = Clock(spec=spec, profile=device)
         phases = clock.phases(stage, parts.work, policy, parts.critic, parts.scorers)
-        step = total(phases.values())
+        step = clock.step(stage, phases)
         seconds = times(stage.steps, step)
         if isinstance(stage, PpoStage) and stage.evaluation is not None:
             held = stage.evaluation

@@ -37,6 +37,13 @@ def total(parts: Iterable[Estimate]) -> Estimate:
     return Estimate(value=sum(known), unavailable=why, at_least=why is not None)
 
 
+def longest(parts: Iterable[Estimate]) -> Estimate:
+    """Of parts side by side: the longest that is known, and what is not known of the others."""
+    found = list(parts)
+    known = [part.value for part in found if part.value is not None]
+    return total(found).model_copy(update={"value": max(known, default=None)})
+
+
 def times(count: float, one: Estimate) -> Estimate:
     """`one`, so many times."""
     return one.model_copy(update={"value": None if one.value is None else count * one.value})

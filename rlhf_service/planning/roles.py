@@ -20,7 +20,9 @@ from rlhf_service.planning.networks import Unknown
 from rlhf_service.planning.parts import Setting, StageParts
 from rlhf_service.planning.records import Estimate, MemoryPart, RoleMemory, total
 from rlhf_service.spec.job import JobSpec
-from rlhf_service.spec.stages import PpoStage
+from rlhf_service.spec.resources import PoolResources
+from rlhf_service.spec.rollout import CACHE_GIB, VllmEngineSpec
+from rlhf_service.spec.stages import PpoStage, StageSpec
 
 
 def roles(
@@ -92,6 +94,9 @@ def pool(
                 parts.work.new_tokens,
                 parts.policy.lora,
             )
+            if isinstance(spec.rollout.engine, VllmEngineSpec):
+                held["cache"] = cache_of(spec.rollout.engine, own)
+                unknown = "what vLLM holds besides weights and cache was not measured"
         elif parts.scorers is None:
             unknown = "a network of the reward is not known"
             continue
@@ -104,19 +109,34 @@ def pool(
     return role_memory(role, own.num_actors, on_gpu, widest[1], widest[0], unknown, setting)
 
 
+def cache_of(engine: VllmEngineSpec, pool: PoolResources) -> float:
+    """Bytes that vLLM sets aside for keys and values; 0 where it takes what the GPU has left."""
+    if engine.cache_gib is None and pool.gpus_per_actor:
+        return 0.0
+    return 2**30 * (engine.cache_gib or CACHE_GIB)
+
+
 def store(spec: JobSpec, drawing: Sequence[StageParts]) -> list[RoleMemory]:
     """Ray's object store, which the weights pass through: memory of the host, shared by all."""
     element = element_of(spec.learner)
     sizes = [
-        element * (p.policy.learning if p.policy.lora else p.policy.parameters) for p in drawing
+        kept_versions(p.stage)
+        * element
+        * (p.policy.learning if p.policy.lora else p.policy.parameters)
+        for p in drawing
     ]
     if not sizes:
         return []
-    most = KEPT_VERSIONS * max(sizes)
+    most = max(sizes)
     part = MemoryPart(name="object store", bytes=most)
     return [
         RoleMemory(role="weights", processes=1, on="cpu", bytes=Estimate(value=most), parts=(part,))
     ]
+
+
+def kept_versions(stage: StageSpec) -> int:
+    """Versions of the policy that the stage keeps fetchable."""
+    return KEPT_VERSIONS + (stage.max_staleness if isinstance(stage, PpoStage) else 0)
 
 
 def plain(role: Role, setting: Setting) -> RoleMemory:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rlhf_service.planning.activations import Pass
 from rlhf_service.planning.device import DeviceProfile
 from rlhf_service.planning.memory import SCORED_ROWS, Trained, element_of
-from rlhf_service.planning.records import Estimate, Phase, total
+from rlhf_service.planning.records import Estimate, Phase, longest, total
 from rlhf_service.planning.seconds import Machine
 from rlhf_service.planning.shape import Shape
 from rlhf_service.planning.workload import Work
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.judges import HttpReward, LabelModelReward, PythonReward, ScoreModelReward
 from rlhf_service.spec.reward import EnsembleReward, RewardModelReward, RewardSpec, parts_of
+from rlhf_service.spec.rollout import VllmEngineSpec
 from rlhf_service.spec.stages import PpoStage, StageSpec
 
 OUTSIDE = (HttpReward, ScoreModelReward, LabelModelReward, PythonReward)
+AHEAD: tuple[Phase, ...] = ("generate", "judge")
+"""Phases that a stage with staleness does while earlier batches are learnt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +66,40 @@ class Clock:
             "publish": self._publish(policy),
         }
 
+    def step(self, stage: StageSpec, phases: Mapping[Phase, Estimate]) -> Estimate:
+        """Seconds of a step: its phases one after the other, or those of the pools beside those of
+        the learners where the stage samples ahead.
+        """
+        if not isinstance(stage, PpoStage) or not stage.max_staleness:
+            return total(phases.values())
+        pools = total(phases[name] for name in AHEAD if name in phases)
+        learners = total(found for name, found in phases.items() if name not in AHEAD)
+        beside = longest([pools, learners])
+        if beside.value is None or self.profile.kind == "cuda":
+            return beside
+        # Where both need more cores than there are, neither gets on as if it were alone.
+        busy = sum(
+            (found.value or 0.0) * min(self._threads_of(name), self.profile.cores)
+            for name, found in phases.items()
+        )
+        least = busy / self.profile.cores
+        return beside.model_copy(update={"value": max(beside.value, least)})
+
+    def _threads_of(self, phase: Phase) -> int:
+        """Threads that are busy in a phase, over all processes of its role."""
+        resources = self.spec.resources
+        match phase:
+            case "generate":
+                return resources.rollout.num_actors * resources.rollout.num_threads
+            case "judge":
+                return resources.reward.num_actors * resources.reward.num_threads
+            case _:
+                return resources.learner.num_workers * resources.learner.num_threads
+
     def generate(self, policy: Trained, prompts: int, length: int, new: int) -> Estimate:
         """Seconds until every rollout actor has answered its share."""
+        if isinstance(self.spec.rollout.engine, VllmEngineSpec):
+            return Estimate.none("how fast vLLM draws was not measured")
         pool = self.spec.resources.rollout
         machine = self.machine(pool.num_threads)
         if machine is None:

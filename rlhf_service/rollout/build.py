@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -20,6 +21,7 @@ from rlhf_service.models.tokenizer import load_tokenizer
 from rlhf_service.ports import WeightSnapshot
 from rlhf_service.rollout.transformers import TransformersEngine
 from rlhf_service.spec.learner import Precision
+from rlhf_service.spec.rollout import EngineSpec, VllmEngineSpec
 
 
 def serve_folder(folder: Path) -> tuple[TransformersEngine, PreTrainedTokenizerBase]:
@@ -29,6 +31,17 @@ def serve_folder(folder: Path) -> tuple[TransformersEngine, PreTrainedTokenizerB
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     engine.load_weights(WeightSnapshot(1, digests(state), state))
     return engine, tokenizer
+
+
+def build_served(
+    engine: EngineSpec, model: Path, precision: Precision, device: str, threads: int
+) -> Any:
+    """The engine that a job names, with unset weights. Raises EngineUnavailable."""
+    if isinstance(engine, VllmEngineSpec):
+        from rlhf_service.rollout.vllm import build_vllm
+
+        return build_vllm(engine, model, precision, device, threads)
+    return build_engine(model, precision, device)
 
 
 def build_engine(model: Path, precision: Precision, device: str) -> TransformersEngine:

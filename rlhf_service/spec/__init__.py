@@ -9,6 +9,12 @@ from rlhf_service.spec.model import FolderModel, ModelSpec, ScratchModel, StageM
 from rlhf_service.spec.ppo import GateSpec, KlSpec, PpoSpec, SamplingSpec
 from rlhf_service.spec.resources import LearnerResources, PoolResources, ResourceSpec
 from rlhf_service.spec.reward import RewardSpec
+from rlhf_service.spec.rollout import (
+    EngineSpec,
+    RolloutSpec,
+    TransformersEngineSpec,
+    VllmEngineSpec,
+)
 from rlhf_service.spec.stages import (
     DpoStage,
     EvaluationSpec,
@@ -23,6 +29,7 @@ __all__ = [
     "CheckpointSpec",
     "DataSpec",
     "DpoStage",
+    "EngineSpec",
     "EvaluationSpec",
     "FolderModel",
     "GateSpec",
@@ -40,9 +47,12 @@ __all__ = [
     "ResourceSpec",
     "RewardSpec",
     "RewardStage",
+    "RolloutSpec",
     "SamplingSpec",
     "ScratchModel",
     "SftStage",
     "StageModel",
     "StageSpec",
+    "TransformersEngineSpec",
+    "VllmEngineSpec",
 ]

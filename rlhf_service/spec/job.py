@@ -11,6 +11,8 @@ from rlhf_service.spec.learner import LearnerSpec
 from rlhf_service.spec.model import ModelSpec, ScratchModel, StageModel
 from rlhf_service.spec.resources import ResourceSpec
 from rlhf_service.spec.reward import models_in
+from rlhf_service.spec.rollout import RolloutSpec
+from rlhf_service.spec.served import unserved
 from rlhf_service.spec.stages import PpoStage, RewardStage, StageSpec
 from rlhf_service.spec.tracking import TrackerKind
 
@@ -80,6 +82,9 @@ class JobSpec(Section):
 
     learner: LearnerSpec = LearnerSpec()
     """DeepSpeed settings."""
+
+    rollout: RolloutSpec = RolloutSpec()
+    """How responses are drawn."""
 
     resources: ResourceSpec = ResourceSpec()
     """Processes and what they reserve."""
@@ -157,6 +162,12 @@ class JobSpec(Section):
                     f"stages[{index}].{field}: {rows} is not divisible by the {ranks} learner ranks; "
                     f"use a multiple of {ranks}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def engine_serves_the_policies(self) -> JobSpec:
+        if why := unserved(self):
+            raise ValueError(why)
         return self
 
     def start_of(self, stage: StageSpec) -> ModelSpec:

@@ -174,6 +174,10 @@ class PpoStage(Section):
     """What answers the policy between turns of one response; off when null. Its tokens count towards
     sampling.max_new_tokens and are not learnt."""
 
+    max_staleness: int = Field(default=0, ge=0, le=8)
+    """Sample ahead while earlier batches are learnt: each batch is drawn by weights this many versions
+    older than those that learn from it. 0 is strictly on-policy: each step waits for its own."""
+
     dynamic_sampling: DynamicSamplingSpec | None = None
     """Learn only from prompts whose responses differ in score; off when null."""
 
@@ -262,6 +266,15 @@ class PpoStage(Section):
             raise ValueError(
                 "dynamic_sampling compares the responses to one prompt, but samples_per_prompt is 1; "
                 "use 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def stale_responses_are_weighed(self) -> PpoStage:
+        if self.max_staleness and self.ppo.importance_cap is None:
+            raise ValueError(
+                f"max_staleness is {self.max_staleness}, but ppo.importance_cap is null: responses of "
+                "older weights would count as if the newest had drawn them; set a cap, such as 2"
             )
         return self
 

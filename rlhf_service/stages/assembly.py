@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from rlhf_service.ahead import Ahead, OneAtATime
 from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import read_prompts
 from rlhf_service.data.tokens import encode_prompts
@@ -20,9 +21,10 @@ from rlhf_service.models.heads import ValueModel
 from rlhf_service.models.precision import dtype_of
 from rlhf_service.models.ragged import takes_ragged, use_ragged
 from rlhf_service.models.work import work_of
-from rlhf_service.ports import RolloutEngine
+from rlhf_service.ports import RewardFunction, RolloutEngine
 from rlhf_service.prompts import PromptSource
 from rlhf_service.reward.policy import Policed
+from rlhf_service.sources import InStep, RolloutSource
 from rlhf_service.spec.data import DataSpec
 from rlhf_service.spec.learner import LearnerSpec
 from rlhf_service.spec.reward import RewardSpec, models_in
@@ -43,16 +45,21 @@ def build_run(
     shape: Path,
 ) -> PpoRun:
     """The stage's parts on this rank; its rollout engines are of the kind that `shape` describes."""
-    channel = context.pools.weights()
+    channel = context.pools.weights(stage.max_staleness)
+    source, engine, reward = drawn_from(
+        stage,
+        in_turns(stage, context.pools.rollouts(shape, channel), begun),
+        Policed(
+            context.pools.rewards(stage.reward, reward_folders(context, stage.reward)),
+            stage.on_failure,
+        ),
+    )
     return PpoRun(
         stage=stage,
         seed=context.spec.seed,
         prompts=prompt_source(context, stage, begun, stage.prompts, f"{field}.prompts.path"),
-        engine=in_turns(stage, context.pools.rollouts(shape, channel), begun),
-        reward=Policed(
-            context.pools.rewards(stage.reward, reward_folders(context, stage.reward)),
-            stage.on_failure,
-        ),
+        engine=engine,
+        reward=reward,
         metrics={
             metric.name: context.pools.rewards(metric, reward_folders(context, metric))
             for metric in (stage.evaluation.metrics if stage.evaluation is not None else ())
@@ -62,7 +69,18 @@ def build_run(
         group=context.group,
         entered=context.entered,
         work=step_work(context, learner),
+        source=source,
     )
+
+
+def drawn_from(
+    stage: PpoStage, engine: RolloutEngine, reward: RewardFunction
+) -> tuple[RolloutSource, RolloutEngine, RewardFunction]:
+    """Where responses come from, and the engine and the reward that all of the stage share."""
+    if not stage.max_staleness:
+        return InStep(), engine, reward
+    shared = OneAtATime(engine, reward)
+    return Ahead(stage.max_staleness), shared, shared
 
 
 def step_work(context: StageContext, learner: PpoLearner) -> StepWork:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rlhf_service.learner.checkpoint import CheckpointFolder
-from rlhf_service.recording import REPORT, Recorder, recording, write_recording
+from rlhf_service.recording import REPORT, recording, write_recording
 from rlhf_service.stages.context import StageContext
 from rlhf_service.step import PpoRun, PpoState, StepOutcome, ppo_step
 from rlhf_service.storage import write_atomically
@@ -28,9 +27,8 @@ def recorded_step(
     """
     bundles = CheckpointFolder(context.folder.bundles, ALL, context.group)
     folder, _ = bundles.save(run.stage.name, state.step + 1, save)
-    recorder = Recorder(run.engine, run.reward)
-    outcome = ppo_step(replace(run, engine=recorder, reward=recorder), state)
-    write_recording(recording(folder, context.group.rank), recorder.judged)
+    outcome = ppo_step(run, state)
+    write_recording(recording(folder, context.group.rank), outcome.drawn.judged)
     if context.group.rank == 0:
         write_atomically(folder / REPORT, outcome.report.model_dump_json())
     context.group.barrier()

@@ -38,8 +38,8 @@ class Pools(Protocol):
         """A reward; `folders` maps the stages it refers to, to their model folders."""
         ...
 
-    def weights(self) -> WeightChannel:
-        """The channel its rollout engines fetch from."""
+    def weights(self, max_staleness: int) -> WeightChannel:
+        """The channel its rollout engines fetch from, versions as old as that included."""
         ...
 
 

@@ -24,6 +24,7 @@ from rlhf_service.stages.bundle import recorded_step
 from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.evaluate import compare, evaluate, samples_of
 from rlhf_service.stages.finish import export_policy
+from rlhf_service.stages.lagging import publish_lagging, save_lagging
 from rlhf_service.stages.loop import run_steps
 from rlhf_service.stages.start import require_length, start
 from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
@@ -47,7 +48,10 @@ def run_ppo(context: StageContext, stage: PpoStage, field: str) -> None:
         at = f"{field}.evaluation.prompts.path"
         held_out = prompt_source(context, stage, begun, source, at)
     trainer = PpoTrainer(context, run, held_out, answer_encoder(begun.tokenizer))
-    run_steps(context, trainer)
+    try:
+        run_steps(context, trainer)
+    finally:
+        run.source.close()
     figures = {f"held_out_reward_step_{e.step}": e.mean for e in trainer.evaluations}
     export_policy(context, stage, learner.policy, begun, figures)
 
@@ -98,7 +102,7 @@ class PpoTrainer:
                 )
             )
         if step == 1 or step % self._run.stage.sample_every == 0:
-            drawn = samples_of(outcome.rollouts, outcome.outcomes)
+            drawn = samples_of(outcome.drawn.rollouts, outcome.drawn.outcomes)
             self._context.emit(SamplesDrawn(stage=self.name, step=step, samples=drawn))
         self._watch(step, outcome.report)
         self.over = beyond_budget(self._run.stage.ppo.kl_budget, outcome.report.kl)
@@ -112,6 +116,7 @@ class PpoTrainer:
 
     def save(self, folder: Path) -> dict[str, Any]:
         self._run.learner.save(folder)
+        save_lagging(self._run, self._state, folder)
         return {
             **self._state.saved(),
             "evaluations": [e.model_dump(mode="json") for e in self.evaluations],
@@ -125,6 +130,7 @@ class PpoTrainer:
         self.evaluations = [EvaluationCompleted.model_validate(e) for e in state["evaluations"]]
         self.over = state["over"]
         self._monitor = self._monitor.restored(state["monitor"])
+        publish_lagging(self._run, self._state, folder)
         publish(self._run, self._state.policy_version)
 
     def _keep_evidence(self, step: int, failed: Sequence[tuple[Rollout, ScoreFailure]]) -> None:

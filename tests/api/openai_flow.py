@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 
 sys.path.insert(0, sys.argv[1])
 
@@ -105,6 +106,25 @@ def chats(client, model) -> None:
     assert "".join(pieces) == text
 
 
+def permissions(client, checkpoint) -> None:
+    """Another tenant may use a checkpoint, and then may not."""
+    assert client.models.retrieve(checkpoint).id == checkpoint
+    granted = client.fine_tuning.checkpoints.permissions
+    [made] = granted.create(checkpoint, project_ids=["blue"]).data
+    assert (made.object, made.project_id) == ("checkpoint.permission", "blue")
+    assert [one.id for one in granted.create(checkpoint, project_ids=["blue"])] == [made.id]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer ones have `list`
+        found = granted.retrieve(checkpoint, project_id="blue", order="ascending")
+    assert [one.id for one in found.data] == [made.id] and not found.has_more
+    [other] = granted.create(checkpoint, project_ids=["red"]).data
+    if hasattr(granted, "list"):
+        assert [one.id for one in granted.list(checkpoint, limit=1)] == [other.id, made.id]
+    for one in (made, other):
+        gone = granted.delete(one.id, fine_tuned_model_checkpoint=checkpoint)
+        assert (gone.id, gone.deleted, gone.object) == (one.id, True, "checkpoint.permission")
+
+
 def main() -> None:
     client = openai.OpenAI(base_url=sys.argv[2], api_key=sys.argv[3])
     jobs = client.fine_tuning.jobs
@@ -145,6 +165,7 @@ def main() -> None:
     assert graders.run(grader=GRADER, model_sample="4", extra_body={"item": {}}).reward == 1.0
     methods(client)
     uploads(client)
+    permissions(client, sys.argv[5])
     for model in sys.argv[4:]:
         chats(client, model)
 

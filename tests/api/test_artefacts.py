@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_service.events import CheckpointSaved
 from rlhf_service.manifest import MANIFEST, checkpoint_name
 from tests.api.world import World, step
 
@@ -32,7 +33,7 @@ def save_checkpoint(root: Path, stage: str, number: int, manifest: bool = True) 
 
 async def test_checkpoints_are_valid_by_their_manifest(world: World) -> None:
     job_id, driver = await world.started()
-    await driver.say(step(2, loss=1.5))
+    await driver.say(step(2, loss=1.5), CheckpointSaved(stage="sft", step=2, path="/x", seconds=1))
     root = world.settings.folder(job_id).checkpoints
     assert (await world.get(f"/v1/jobs/{job_id}/checkpoints"))["data"] == []
     save_checkpoint(root, "sft", 2)

@@ -123,7 +123,17 @@ def test_a_plan_and_a_copy_with_changes(service, client, tmp_path):
     plan = json.loads(rlhf("plan", "job.json", "--json"))
     assert [stage["stage"] for stage in plan["stages"]] == ["sft"]
     assert client.drafts.plan(spec(service)).stages[0].steps == 10
+    told = rlhf("plan", "job.json")
+    assert "memory" in told and "learner" in told and "s in all" in told
+    for words, says in (
+        (("--gpu", "none"), "no GPU 'none'"),
+        (("--profile", "no.json"), "no.json"),
+    ):
+        assert says in rlhf("plan", "job.json", *words, code=1)
+    (tmp_path / "wrong.yaml").write_text("name: x\nmodel: {type: scratch}\nstages: []\n")
+    assert "stages" in rlhf("plan", "wrong.yaml", code=1)
     job = rlhf("submit", "job.json").strip()
+    assert client.jobs.plan(job)["plan"]["stages"][0]["steps"] == 10
     copy = rlhf("clone", job, "--set", "seed=7", "--set", "name=other").strip()
     assert (client.jobs.get(copy).spec["seed"], client.jobs.get(copy).name) == (7, "other")
     for one in (job, copy):

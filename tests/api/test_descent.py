@@ -13,7 +13,7 @@ from api.merge_patch import merge_patch
 from api.store.tables import GarbageRow
 from rlhf_service.storage import JobFolder
 from tests.api.test_artefacts import save_checkpoint
-from tests.api.test_openai_jobs import model_folder
+from tests.api.tuning import model_folder
 from tests.api.world import JSON, World, step
 
 pytestmark = pytest.mark.asyncio

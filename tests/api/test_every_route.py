@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.api.test_openai_jobs import model_folder
 from tests.api.test_tenants import tenant, upload
+from tests.api.tuning import model_folder
 from tests.api.world import JSON, Driver, World, started, step
 
 pytestmark = [
@@ -23,7 +23,7 @@ OPEN = {"/livez", "/readyz"}
 """Answer everyone."""
 DRIVERS = "/v1/internal/"
 """Takes the tokens of attempts only."""
-ADMIN = ("/v1/keys", "/v1/quotas", "/v1/audit", "/metrics")
+ADMIN = ("/v1/keys", "/v1/quotas", "/v1/audit", "/v1/fine_tuning/checkpoints", "/metrics")
 SHARED = ("/v1/recipes/",)
 """What no tenant owns: an id there is everybody's."""
 BODIES: dict[tuple[str, str], JSON] = {
@@ -31,6 +31,7 @@ BODIES: dict[tuple[str, str], JSON] = {
     ("put", "/v1/quotas/{tenant}"): {"cpus": 1},
     ("post", "/v1/keys/{key_id}/rotate"): {},
     ("post", "/v1/uploads/{upload_id}/complete"): {"part_ids": ["part_0"]},
+    ("post", "/v1/fine_tuning/checkpoints/{checkpoint}/permissions"): {"project_ids": ["blue"]},
 }
 """What a request with an id needs to be understood."""
 
@@ -65,7 +66,11 @@ async def owned(world: World) -> dict[str, str]:
     upload_id = (await world.client.post("/v1/uploads", json=announced)).json()["id"]
     (key,) = (await world.get("/v1/keys"))["data"]
     deliveries = await world.get(f"/v1/webhooks/{hook['id']}/deliveries")
+    grants = f"/v1/fine_tuning/checkpoints/{job_id}/permissions"
+    granted = (await world.client.post(grants, json={"project_ids": ["red"]})).json()
     return {
+        "checkpoint": job_id,
+        "permission_id": granted["data"][0]["id"],
         "webhook_id": hook["id"],
         "delivery_id": deliveries["data"][0]["id"],
         "job_id": job_id,

@@ -12,7 +12,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from api.store import queue_tables, tables, webhook_tables  # noqa: F401  (what they define is compared)
+from api.store import (  # noqa: F401  (what they define is compared)
+    permission_tables,
+    queue_tables,
+    tables,
+    webhook_tables,
+)
 from api.store.base import Base
 from api.store.database import Database
 from api.store.migrate import _config, is_current, migrate

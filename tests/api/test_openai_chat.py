@@ -194,7 +194,7 @@ def test_a_dead_process_is_replaced(client: Any) -> None:
 
 
 def test_closing_bears_an_answer_that_ends_meanwhile(tmp_path: Path) -> None:
-    generation = Generation(None, make_settings(tmp_path, ""))  # type: ignore[arg-type]
+    generation = Generation(None, None, make_settings(tmp_path, ""))  # type: ignore[arg-type]
     closed: list[str] = []
 
     class Ending:

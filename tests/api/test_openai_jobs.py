@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import openai
 import pytest
 
 from rlhf_service.events import CheckpointSaved, Log
-from rlhf_service.testing_launcher import FakeLauncher
-from tests.api.conftest import make_settings
-from tests.api.served import CHAT, Served, lines, served, until
+from tests.api.served import CHAT, Served, until
+from tests.api.tuning import GRADER, SCRATCH, create, running, succeed, upload
 from tests.api.world import step
 
-SCRATCH = {"model": {"hidden_size": 8, "num_heads": 1}}
-GRADER = {
-    "type": "string_check",
-    "name": "right",
-    "operation": "eq",
-    "input": "{{sample.output_text}}",
-    "reference": "{{item.answer}}",
-}
 sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -33,56 +22,6 @@ sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def here(tmp_path: Path, database_url: str) -> Iterator[Served]:
     with running(tmp_path, database_url) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One server for every request that changes nothing."""
-    with running(tmp_path_factory.mktemp("refusing"), "") as made:
-        yield made
-
-
-@contextmanager
-def running(folder: Path, database_url: str) -> Iterator[Served]:
-    models = folder / "models"
-    settings = make_settings(
-        folder,
-        database_url,
-        reconcile=True,
-        reconcile_interval=0.05,
-        base_models={"local": models},
-    )
-    model_folder(models / "tiny")
-    with served(settings, FakeLauncher(cpus=2)) as made:
-        yield made
-
-
-def model_folder(folder: Path) -> None:
-    """Enough of a model for the checks at submission."""
-    folder.mkdir(parents=True)
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").write_bytes(b"")
-    (folder / "tokenizer.json").write_text("{}")
-
-
-def upload(client: Any, *rows: Any) -> str:
-    content = lines(rows or [{"messages": CHAT}])
-    return str(client.files.create(file=("rows.jsonl", content), purpose="fine-tune").id)
-
-
-def create(client: Any, **changes: Any) -> Any:
-    given = {"model": "scratch", "extra_body": {"rlhf": SCRATCH}, **changes}
-    given.setdefault("training_file", upload(client))
-    return client.fine_tuning.jobs.create(**given)
-
-
-def succeed(here: Served, job_id: str) -> None:
-    submission = here.submitted(job_id)
-    model_folder(here.settings.folder(job_id).model)
-    here.launcher.succeed(submission)
-    client = here.openai()
-    until(lambda: client.fine_tuning.jobs.retrieve(job_id).status == "succeeded")
 
 
 def test_a_job_from_upload_to_model(here: Served) -> None:
@@ -221,110 +160,6 @@ def test_a_failed_job_says_why(here: Served) -> None:
     assert error is not None and error.code == "attempts_exhausted" and error.message
     [event] = [e for e in client.fine_tuning.jobs.list_events(made.id) if e.level == "error"]
     assert "failed" in event.message
-
-
-def test_one_idempotency_key_makes_one_job(here: Served) -> None:
-    client = here.openai()
-    file_id = upload(client)
-    headers = {"Idempotency-Key": "one"}
-    given = {"training_file": file_id, "extra_headers": headers}
-    first = create(client, **given)
-    assert create(client, **given).id == first.id
-    resent = {**headers, "x-stainless-retry-count": "1"}
-    assert create(client, training_file=file_id, extra_headers=resent).id == first.id
-    with pytest.raises(openai.ConflictError) as caught:
-        create(client, suffix="other", **given)
-    assert caught.value.code == "idempotency_key_reused"
-    assert [job.id for job in client.fine_tuning.jobs.list()] == [first.id]
-    other = create(client, training_file=file_id, extra_headers={"Idempotency-Key": "two"})
-    assert other.id != first.id
-
-
-def test_a_lost_answer_makes_no_second_job(here: Served) -> None:
-    """The client sends the same request again by itself, without any key."""
-    import httpx2
-
-    lost = []
-
-    class Loses(httpx2.HTTPTransport):
-        def handle_request(self, request: Any) -> Any:
-            answer = super().handle_request(request)
-            if request.url.path.endswith("/jobs") and request.method == "POST" and not lost:
-                answer.read()
-                lost.append(answer.json()["id"])
-                raise httpx2.ReadError("the answer is lost")
-            return answer
-
-    plain = here.openai()
-    file_id = upload(plain)
-    client = here.openai(http_client=httpx2.Client(transport=Loses()))
-    made = create(client, training_file=file_id)
-    assert [made.id] == lost
-    assert [job.id for job in plain.fine_tuning.jobs.list()] == lost
-    # Asked for anew on purpose, it is a new job.
-    assert create(plain, training_file=file_id).id != made.id
-
-
-def test_a_job_is_created_once_and_says_so(here: Served) -> None:
-    body = {"model": "scratch", "training_file": upload(here.openai()), "rlhf": SCRATCH}
-    headers = {"idempotency-key": "x"}
-    with here.http() as http:
-        answers = [http.post("/v1/fine_tuning/jobs", json=body, headers=headers) for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [201, 200]
-
-
-@pytest.mark.parametrize(
-    ("changes", "param"),
-    [
-        ({"model": "gpt-9", "extra_body": {}}, "model"),
-        ({"model": "local/../models/tiny/..", "extra_body": {}}, "model"),
-        ({"model": "local", "extra_body": {}}, "model"),
-        ({"training_file": "file-none"}, "training_file"),
-        ({"validation_file": "file-none"}, "validation_file"),
-        ({"model": "local/tiny"}, "rlhf.model"),
-        ({"extra_body": {"rlhf": {"model": {"hidden_sise": 8}}}}, "rlhf.model.hidden_sise"),
-        ({"extra_body": {"rlhf": {"stage": {"max_length": 1}}}}, "rlhf.stage.max_length"),
-        ({"extra_body": {"nothing": 1}}, "nothing"),
-        ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
-        (
-            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 0}}}},
-            "method.supervised.hyperparameters.n_epochs",
-        ),
-        (
-            {
-                "method": {"type": "reinforcement", "reinforcement": {"grader": {"type": "no"}}},
-                "training_file": "prompts",
-            },
-            "method.reinforcement.grader",
-        ),
-        # The file's rows are conversations: nothing tells a better answer from a worse one.
-        ({"method": {"type": "dpo"}}, "training_file"),
-        (
-            {
-                "method": {"type": "reinforcement", "reinforcement": {"grader": GRADER}},
-                "training_file": "prompts",
-            },
-            "method.reinforcement.grader.reference",
-        ),
-        (
-            {"extra_body": {"rlhf": {"resources": {"learner": {"num_workers": 64}}}}},
-            "rlhf.resources.learner.num_workers",
-        ),
-    ],
-)
-def test_what_cannot_be_done_names_its_parameter(
-    refusing: Served, changes: dict[str, Any], param: str
-) -> None:
-    client = refusing.openai()
-    if changes.get("training_file") == "prompts":
-        file_id = upload(client, {"messages": CHAT[:1], "question": "2+2="})
-        changes = {**changes, "training_file": file_id}
-    with pytest.raises(openai.BadRequestError) as caught:
-        create(client, **changes)
-    assert caught.value.param == param, caught.value.message
-    assert caught.value.message and "stages[" not in caught.value.message
-    assert caught.value.response.headers["x-should-retry"] == "false"
-    assert list(client.fine_tuning.jobs.list()) == []
 
 
 @sqlite

@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from rlhf_service.cli.app import app
 from rlhf_service.events import CheckpointSaved
 from rlhf_service.manifest import MANIFEST, checkpoint_name
 from rlhf_service.models.build import build_scratch
@@ -22,7 +25,7 @@ from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.conftest import make_settings
 from tests.api.openai_clients import VERSIONS, installed
 from tests.api.served import CHAT, Served, lines, served, until
-from tests.api.test_openai_jobs import model_folder
+from tests.api.tuning import model_folder
 from tests.api.world import step
 
 FLOW = Path(__file__).with_name("openai_flow.py")
@@ -65,7 +68,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         # Both lists give the checkpoint the same name.
         [listed] = http.get(f"/v1/jobs/{job}/checkpoints").json()["data"]
         assert listed["model"].startswith(f"{model}:ckpt-sft-step-")
-        yield Finished(here, model, saved["fine_tuned_model_checkpoint"])
+        made = Finished(here, model, saved["fine_tuned_model_checkpoint"])
+        # Starting torch once to export and twice to speak takes longest of all; it goes on beside
+        # everything in the first flow that comes before its chats.
+        with ThreadPoolExecutor(2) as starting:
+            spoke = [starting.submit(speak, here, name) for name in (model, made.checkpoint)]
+            yield made
+            assert [one.result() for one in spoke] == [200, 200]
+
+
+def speak(here: Served, model: str) -> int:
+    with here.http() as http:
+        asked = {"model": model, "prompt": "good", "max_tokens": 1}
+        return http.post("/v1/completions", json=asked, timeout=500).status_code
 
 
 def train(folder: JobFolder) -> None:
@@ -104,3 +119,27 @@ def test_the_flow(finished: Finished, version: str) -> None:
             flow.kill()
     assert flow.returncode == 0
     assert rest.split() == ["ok", version]
+
+
+def test_the_command_line_talks_to_the_same_models(finished: Finished) -> None:
+    """Whole conversations are in tests/unit/test_cli_chat.py; here the service is the real one."""
+    here = finished.here
+    environment = {"RLHF_URL": here.root, "RLHF_API_KEY": here.key}
+    sampling = "--seed", "3", "--max-new-tokens", "4", "--prompt", "good"
+    saved = "--checkpoint", finished.checkpoint.rpartition(":ckpt-")[2]
+
+    def chat(*words: str) -> str:
+        ran = CliRunner().invoke(app, ["chat", *words, *sampling], env=environment)
+        assert ran.exit_code == 0, ran.output
+        return ran.output
+
+    with here.http() as http:
+        for words, name in (
+            ((finished.model,), finished.model),
+            ((finished.model, *saved), finished.checkpoint),
+        ):
+            asked = {"model": name, "prompt": "good", "max_tokens": 4, "seed": 3}
+            whole = http.post("/v1/completions", json=asked, timeout=500).json()
+            assert chat(*words) == whole["choices"][0]["text"] + "\n"
+    gone = CliRunner().invoke(app, ["chat", "none", *sampling], env=environment)
+    assert gone.exit_code == 1 and "there is no model 'none'; `rlhf models`" in gone.output

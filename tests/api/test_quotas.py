@@ -79,6 +79,23 @@ async def test_one_more_than_may_wait_is_refused(world: World) -> None:
         assert (await blue.post("/v1/jobs", json=world.spec())).status_code == 201
 
 
+async def test_a_paused_job_waits_for_a_place_in_the_queue_again(world: World) -> None:
+    await put(world, "default", queued_jobs=1)
+    paused = (await world.submit())["id"]
+    await world.ask(paused, "pause")
+    other = (await world.submit())["id"]
+    refused = await world.client.post(f"/v1/jobs/{paused}/resume")
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert (await world.job(paused))["status"] == "paused"
+    await world.ask(other, "pause")
+    answers = await asyncio.gather(
+        *[world.client.post(f"/v1/jobs/{job_id}/resume") for job_id in (paused, other)]
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 429]
+    again = paused if answers[0].status_code == 200 else other
+    assert (await world.ask(again, "resume"))["status"] == "queued"  # it already waits
+
+
 async def test_a_job_larger_than_the_quota_is_refused_at_once(world: World) -> None:
     await put(world, "default", cpus=1)
     await world.submit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from api.schemas import RecipeView
+from api.schemas.recipes import RecipeView
 from api.service.recipes import Recipes
 from rlhf_service.spec import JobSpec
 from tests.api.world import World

@@ -29,7 +29,7 @@ from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.conftest import make_settings
 from tests.api.served import CHAT, Served, lines, served, until
 from tests.api.test_artefacts import save_checkpoint
-from tests.api.test_openai_jobs import model_folder
+from tests.api.tuning import model_folder
 from tests.api.world import step
 
 JSON = dict[str, Any]

@@ -72,8 +72,12 @@ async def test_a_stages_model_has_a_name_and_is_found_by_it(here, tiny):
         name = f"{job_id}/{stage}"
         expected = here.settings.folder(job_id).stage_model(stage)
         assert await folders.folder(caller, name) == expected
+        alone = await model(here, name)
+        assert (alone["id"], alone["path"], alone["stages"]) == (name, str(expected), [])
+        assert alone["base"] == (f"{job_id}/one" if stage == "two" else None)
     for name in ("three", "../../control", "one/..", ".."):
         assert await folders.folder(caller, f"{job_id}/{name}") is None
+    assert (await here.client.get(f"/v1/models/{job_id}/three")).status_code == 404
 
 
 async def test_what_a_model_began_from(here, tiny, tmp_path):

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from api.store.database import Database
 from api.store.migrate import migrate
 from tests.api.served import CHAT
-from tests.api.test_openai_jobs import model_folder
+from tests.api.tuning import model_folder
 from tests.api.world import JSON, World
 
 pytestmark = pytest.mark.asyncio

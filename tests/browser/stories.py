@@ -70,6 +70,13 @@ COMPARED = EvaluationCompared(
 QUARANTINED = PromptQuarantined(stage="grpo", step=2, prompt=7, message="the service said 500")
 CHECKPOINT = CheckpointSaved(stage="grpo", step=2, path="/jobs/a/checkpoints/grpo-2", seconds=1.5)
 
+WORK = {
+    "flops_per_second": 2e10,
+    "update_flops_per_second": 4e10,
+    "peak_flops_per_second": 8e10,
+}
+"""Figures of a stage whose processor's peak was measured."""
+
 
 def ppo_step(step: int, score: float, kl: float = 0.5, **changes: Any) -> StepCompleted:
     report = PpoReport(

@@ -6,7 +6,16 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import opened
-from tests.browser.stories import ALARM, COMPARED, QUARANTINED, drawn, evaluated, grpo_job
+from tests.browser.stories import (
+    ALARM,
+    COMPARED,
+    QUARANTINED,
+    WORK,
+    drawn,
+    evaluated,
+    grpo_job,
+    ppo_step,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -74,6 +83,7 @@ async def test_every_view_is_named_legible_and_fits(site, chromium, width, schem
     world = site.world
     job_id, driver = await grpo_job(world, name="a-name-that-is-long-enough-to-be-cut-somewhere")
     await driver.say(drawn(1, "x" * 300), evaluated(20, 0.5, "ella"), COMPARED, ALARM, QUARANTINED)
+    await driver.say(ppo_step(3, 0.5, **WORK))
     other, _ = await grpo_job(world)
     async with opened(site, chromium, width, scheme) as window:
         page = window.page

@@ -19,6 +19,7 @@ from tests.browser.stories import (
     COMPARED,
     QUARANTINED,
     STEPS,
+    WORK,
     drawn,
     evaluated,
     grpo_job,
@@ -72,6 +73,30 @@ async def test_charts_grow_live_and_are_read_by_pointer_keys_and_table(site, win
     assert await chart(page, "Value loss").count() == 0
     assert await chart(page, "Truncated responses").count() == 0
     await expect(chart(page, "Learning rate").locator(".legend li")).to_have_count(1)
+
+
+async def test_useful_work_is_a_share_of_the_peak_that_was_measured(site, window):
+    job_id, driver = await grpo_job(site.world)
+    page = await window.go(job_id)
+    await expect(chart(page, "Reward").locator(".legend")).to_contain_text("score 0.25")
+    # Nothing was measured before the newer step.
+    assert await chart(page, "Useful work").count() == 0
+    assert await chart(page, "Arithmetic").count() == 0
+    await driver.say(ppo_step(3, 0.5, **WORK, repetition=0.125, length_correlation=-0.5))
+    share = chart(page, "Useful work")
+    await expect(share.locator(".legend")).to_contain_text("whole step 0.25")
+    await expect(share.locator(".legend")).to_contain_text("update 0.5")
+    await expect(share).to_contain_text("share of the peak")
+    arithmetic = chart(page, "Arithmetic").locator(".legend")
+    for said in ("whole step 2.00e10", "update 4.00e10", "measured peak 8.00e10"):
+        await expect(arithmetic).to_contain_text(said)
+    await expect(chart(page, "Repetition").locator(".legend")).to_contain_text("seen before 0.125")
+    await expect(chart(page, "Score against length").locator(".legend")).to_contain_text("−0.5")
+    await page.get_by_role("button", name="Useful work as a table").click()
+    await expect(share.locator("tbody tr").first).to_contain_text("0.25")
+    phases = page.locator("figure.phases").locator("visible=true")
+    await expect(phases).to_contain_text("Where a step's time goes")
+    await expect(phases).to_contain_text("25 % of the measured peak is useful work")
 
 
 async def test_the_newest_attempt_counts_and_late_news_of_an_older_one_does_not(site, window):

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import opened
-from tests.browser.stories import evaluated, grpo_job, ppo_step, two_stages
+from tests.browser.stories import WORK, evaluated, grpo_job, ppo_step, two_stages
 
 pytestmark = pytest.mark.asyncio
 
@@ -52,6 +52,23 @@ async def test_jobs_show_their_state_live_and_are_filtered(site, window):
     assert job_id in page.url
 
 
+@pytest.mark.parametrize("width", [360, 1200])
+async def test_a_waiting_job_says_what_it_waits_for(site, chromium, width):
+    job_id, _ = await grpo_job(site.world)
+    await site.world.submit(name="Later", after=[job_id])
+    await site.world.turn()
+    async with opened(site, chromium, width) as window:
+        page = await window.go()
+        row = page.locator("tbody tr", has=page.get_by_text("Later"))
+        why = row.get_by_text(re.compile("waits for|waiting for"))
+        await expect(why).to_be_visible()
+        await expect(why).to_contain_text(job_id)
+        told, name = await why.bounding_box(), await row.get_by_text("Later").bounding_box()
+        assert told["x"] + told["width"] <= width
+        assert (told["y"] > name["y"] + name["height"]) or width == 1200  # in a line of its own
+        assert window.faults == []
+
+
 async def test_jobs_are_chosen_and_compared_on_one_chart(site, window):
     world = site.world
     first, driver = await grpo_job(world, name="first")
@@ -71,6 +88,12 @@ async def test_jobs_are_chosen_and_compared_on_one_chart(site, window):
     await expect(big.locator(".legend")).to_contain_text("second 0.875", timeout=10_000)
     await page.get_by_label("Figure").select_option("Throughput: sampling")
     await expect(big.locator(".legend")).to_contain_text("second 900")
+    await driver.say(ppo_step(3, 0.5, **WORK))
+    await other.say(ppo_step(4, 0.5, **{**WORK, "flops_per_second": 1e10}))
+    await page.get_by_label("Figure").select_option("Useful work: whole step", timeout=10_000)
+    await expect(big.locator(".legend")).to_contain_text(
+        re.compile(r"second 0\.125.*first 0\.25|first 0\.25.*second 0\.125"), timeout=10_000
+    )
     differs = page.get_by_role("table", name="Fields that differ")
     await expect(differs.get_by_role("row", name=re.compile("^seed"))).to_contain_text("7")
     assert await differs.get_by_role("row", name=re.compile("^stages")).count() == 0

@@ -85,6 +85,7 @@ JOB = Dashboard(
             },
         ),
         Panel("Learning rate", "sci", {"{{stage}}": mine("rlhf_learning_rate")}),
+        Panel("Staleness, versions", "none", {"{{stage}}": mine("rlhf_staleness_versions")}),
         Panel(
             "Where a step's time goes",
             "s",

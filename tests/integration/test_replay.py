@@ -20,21 +20,28 @@ from rlhf_service.learner.group import TorchGroup
 from rlhf_service.recording import read_recording, write_recording
 from rlhf_service.records import FinishReason, Prompt, Rollout, Score, ScoreFailure
 from rlhf_service.spec import JobSpec
+from rlhf_service.spec.stages import DynamicSamplingSpec
 from rlhf_service.stages.pipeline import run_pipeline
 from tests.small import pipeline_of, stage_context, write_corpus
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """The folder of a job whose PPO kept steps 1 and 3."""
+    """The folder of a job whose PPO kept steps 1 and 3, and step 2 of one that samples ahead."""
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
 
     root = tmp_path_factory.mktemp("replay")
     spec = pipeline_of(write_corpus(root))
     ppo = spec.stages[-1].model_copy(update={"keep_steps": frozenset({1, 3})})
-    spec = JobSpec.model_validate_json(
-        spec.model_copy(update={"stages": (*spec.stages[:-1], ppo)}).model_dump_json()
-    )
+    changes = {
+        "name": "ahead",
+        "keep_steps": frozenset({2}),
+        "samples_per_prompt": 2,
+        "max_staleness": 1,
+        "dynamic_sampling": DynamicSamplingSpec(rounds=2),
+    }
+    stages = (*spec.stages[:-1], ppo, ppo.model_copy(update=changes))
+    spec = JobSpec.model_validate_json(spec.model_copy(update={"stages": stages}).model_dump_json())
     os.environ["LOCAL_RANK"] = "0"
     dist.init_process_group("gloo", init_method=f"file://{root}/meet", rank=0, world_size=1)
     torch.set_num_threads(spec.resources.learner.num_threads)
@@ -60,9 +67,9 @@ def rlhf(*arguments: str):
     return CliRunner().invoke(app, list(arguments))
 
 
-@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("step", ["ppo-step-000001", "ppo-step-000003", "ahead-step-000002"])
 def test_the_same_step_gives_the_same_figures_to_the_last_bit(kept, step):
-    found = rlhf("replay", str(kept / "bundles" / f"ppo-step-{step:06d}"))
+    found = rlhf("replay", str(kept / "bundles" / step))
     assert found.exit_code == 0, found.output
     assert "the same to the last bit" in found.output
 

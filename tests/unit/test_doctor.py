@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 from collections import namedtuple
+from importlib import metadata
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from rlhf_service.cli.app import app
 from rlhf_service.cli.doctor import command, machine, software
 from rlhf_service.cli.doctor.finding import Level, fail, ok, warn
 from rlhf_service.cli.doctor.service import service
+from rlhf_service.cli.doctor.vllm import vllm
 from rlhf_service.client.address import Address, config_file, keep
 
 Usage = namedtuple("Usage", "total used free")
@@ -222,3 +224,26 @@ def test_this_machine_is_looked_at_for_real(tmp_path):
     assert found["Packages"]["level"] == "ok"
     assert found["C++ compiler"]["level"] == "ok"
     assert found["Python"]["said"] == ".".join(map(str, sys.version_info[:3]))
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "says"),
+    [
+        ('echo \'[[{major}, {minor}], "{ray}", "0.32.0"]\'', "ok", "0.32.0 in"),
+        ('echo \'[[{major}, {minor}], "2.1.0", "0.32.0"]\'', "fail", "Ray 2.1.0, which cannot"),
+        ("echo \"No module named 'vllm'\" >&2; exit 1", "fail", "No module named 'vllm'"),
+    ],
+)
+def test_the_environment_of_vllm_is_looked_into(tmp_path, text, level, says):
+    major, minor = sys.version_info[:2]
+    text = text.format(major=major, minor=minor, ray=metadata.version("ray"))
+    python = program(tmp_path / "python", text)
+    found = vllm({"RLHF_VLLM_PYTHON": str(python)})
+    assert found.level == level and says in found.said
+    assert (found.remedy == "") == (level == "ok")
+
+
+def test_vllm_is_a_choice():
+    assert vllm({}).level is Level.OK
+    absent = vllm({"RLHF_VLLM_PYTHON": "/nowhere/python"})
+    assert absent.level is Level.FAIL and "make vllm" in absent.remedy

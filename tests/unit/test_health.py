@@ -124,6 +124,11 @@ def test_what_has_no_meaning_is_not_looked_at(name, where):
     assert not watch(Monitor(where, HealthSpec()), [HEALTHY, *[ill] * 5])
 
 
+def test_older_weights_are_no_mismatch_of_sampler_and_trainer():
+    stale = HEALTHY.model_copy(update=ILL["sampler_difference"] | {"staleness_max": 1})
+    assert not watch(Monitor(stage(max_staleness=1), HealthSpec()), [HEALTHY, *[stale] * 5])
+
+
 def test_a_restored_monitor_goes_on_where_it_was():
     ill = HEALTHY.model_copy(update=ILL["entropy_share"])
     monitor = Monitor(stage(), HealthSpec(patience=2))

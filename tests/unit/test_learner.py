@@ -17,7 +17,7 @@ from rlhf_service.models.build import build_scratch
 from rlhf_service.models.digest import digests
 from rlhf_service.models.heads import ValueModel
 from rlhf_service.models.tokenizer import train_tokenizer
-from rlhf_service.ports import WeightSnapshot
+from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
 from rlhf_service.records import FinishReason, Prompt, Rollout, Score, ScoreFailure
 from rlhf_service.rollout.transformers import TransformersEngine
 from rlhf_service.spec import (
@@ -251,13 +251,16 @@ def test_an_engine_refuses_weights_that_are_not_what_was_published(networks):
         engine.generate(prompts_of(networks[1], 1), SamplingSpec(), version=1, seed=0)
 
 
-def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_ppo_raises_the_reward_of_a_favoured_tokens(networks, lag):
     """Reward: share of tokens of the lower half, half of them at first."""
+    from rlhf_service.ahead import Ahead
     from rlhf_service.algorithms.rewards import RunningMoments
     from rlhf_service.data.plan import RowPlan
     from rlhf_service.data.rows import PromptRow
     from rlhf_service.ledger import PromptLedger
     from rlhf_service.prompts import PromptSource
+    from rlhf_service.sources import InStep
     from rlhf_service.step import PpoRun, PpoState, ppo_step, publish
     from rlhf_service.testing import FunctionReward, PullingEngine
 
@@ -268,11 +271,11 @@ def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
         return sum(token < half for token in rollout.token_ids) / len(rollout.token_ids)
 
     stage = stage_of(epochs=2, entropy_coef=0.0).model_copy(
-        update={"prompts_per_step": 48, "steps": 12}
+        update={"prompts_per_step": 48, "steps": 12 + 4 * lag, "max_staleness": lag}
     )
     learner = learner_of(networks, stage, micro_batch_size=48)
     torch.nn.init.zeros_(learner.critic.engine.module.head.weight)
-    channel = InProcessChannel()
+    channel = InProcessChannel(KEPT_VERSIONS + lag)
     rows = [PromptRow("a", {}), PromptRow("a good", {})]
     run = PpoRun(
         stage=stage,
@@ -288,6 +291,7 @@ def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
         learner=learner,
         weights=channel,
         group=SoloGroup(),
+        source=Ahead(lag) if lag else InStep(),
     )
     state = PpoState(0, 1, 0.0, RunningMoments(), PromptLedger())
     publish(run, 1)
@@ -296,8 +300,9 @@ def test_ppo_raises_the_reward_of_a_favoured_tokens(networks):
         outcome = ppo_step(run, state)
         state = outcome.state
         scores.append(outcome.report.score_mean)
+    run.source.close()
     assert scores[0] < 0.65 and sum(scores[-3:]) / 3 > 0.75, scores
-    assert state.ledger.cursor == 12 * 48 and state.policy_version == 13
+    assert state.ledger.cursor == stage.steps * 48 and state.policy_version == stage.steps + 1
 
 
 def test_a_channel_within_one_process_forgets_old_versions():

@@ -1,10 +1,8 @@
-"""OpenAI's fine-tuning requests, graders and rows as this service's own."""
+"""OpenAI's fine-tuning requests as this service's jobs."""
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from api.openai.graders import to_reward
 from api.openai.mapping import Dataset, param_of, to_spec
 from api.openai.request import EXAMPLES, CreateJob
-from api.openai.rows import Conversion
-from api.openai.transcript import Plain, transcript_of
-from rlhf_service.errors import DataError, SpecError
+from rlhf_service.errors import SpecError
 from rlhf_service.spec import DpoStage, FolderModel, PpoStage, SftStage
-from rlhf_service.spec.judges import LabelModelReward, ScoreModelReward
-from rlhf_service.spec.reward import MultiReward, StringCheckReward
+from rlhf_service.spec.reward import StringCheckReward
 
 MODEL = FolderModel(path="/models/m")
 ROWS = Dataset("/data/train.jsonl", 100)
@@ -232,224 +226,6 @@ def test_fields_of_a_job_by_the_parameter_that_said_them(
 
 
 # Graders
-
-
-@pytest.mark.parametrize("as_list", [True, False])
-def test_multi_takes_its_graders_by_name_or_as_a_list(as_list: bool) -> None:
-    part = {**GRADER, "name": "right"}
-    graders: object = [part] if as_list else {"right": part}
-    multi = {"type": "multi", "name": "all", "graders": graders, "calculate_output": "2 * right"}
-    reward = to_reward(multi, "grader")
-    assert isinstance(reward, MultiReward)
-    assert list(reward.graders) == ["right"]
-
-
-def test_a_judge_s_messages_may_be_in_parts() -> None:
-    content = [{"type": "input_text", "text": "Rate: "}, "{{sample.output_text}}"]
-    judge = {
-        "type": "score_model",
-        "name": "j",
-        "model": "gpt-x",
-        "input": [{"type": "message", "role": "user", "content": content}],
-        "sampling_params": None,
-    }
-    reward = to_reward(judge, "grader")
-    assert isinstance(reward, ScoreModelReward)
-    assert reward.input[0].content == "Rate: {{sample.output_text}}"
-
-
-def test_label_graders_are_mapped():
-    choice = {
-        "type": "label_model",
-        "name": "kind",
-        "model": "m",
-        "input": [{"role": "user", "content": {"type": "input_text", "text": "Kind?"}}],
-        "labels": ["a", "b"],
-        "passing_labels": ["a"],
-    }
-    reward = to_reward(choice, "grader")
-    assert isinstance(reward, LabelModelReward)
-    assert reward.input[0].content == "Kind?" and reward.passing_labels == ("a",)
-
-
-@pytest.mark.parametrize(
-    ("grader", "param"),
-    [
-        ({"type": "label_model", "model": "m", "input": []}, "g.input"),
-        ({}, "g"),
-        (
-            {
-                "type": "text_similarity",
-                "evaluation_metric": "cosine",
-                "input": "a",
-                "reference": "b",
-            },
-            "g.evaluation_metric",
-        ),
-        (
-            {"type": "python", "source": "def grade(s, i): return 1", "image_tag": "x"},
-            "g.image_tag",
-        ),
-        ({**GRADER, "input": "{{sample.output_json.a}}"}, "g.input"),
-        (
-            {"type": "multi", "graders": [GRADER, GRADER], "calculate_output": "1"},
-            "g.graders[1].name",
-        ),
-        ({"type": "multi", "graders": {"a": 3}, "calculate_output": "1"}, "g.graders.a"),
-        (
-            {"type": "multi", "graders": {"a": GRADER}, "calculate_output": "b"},
-            "g.calculate_output",
-        ),
-        (
-            {
-                "type": "multi",
-                "graders": {"a": {**GRADER, "operation": 1}},
-                "calculate_output": "a",
-            },
-            "g.graders.a.operation",
-        ),
-        (
-            {
-                "type": "score_model",
-                "model": "m",
-                "input": [{"role": "user", "content": [{"type": "input_image"}]}],
-            },
-            "g.input[0].content",
-        ),
-    ],
-)
-def test_a_grader_that_is_not_served(grader: dict[str, Any], param: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        to_reward(grader, "g")
-    assert caught.value.field == param
-
-
-# Rows
-
-
-def written(path: Path, *rows: object) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def read(dataset: Dataset) -> list[Any]:
-    return [json.loads(line) for line in Path(dataset.path).read_text().splitlines()]
-
-
-TURNS = [
-    {"role": "system", "content": "Be short."},
-    {"role": "user", "content": "2+2="},
-    {"role": "assistant", "content": "4"},
-    {"role": "user", "content": "3+3="},
-    {"role": "assistant", "content": "6"},
-]
-
-
-def test_rows_in_our_columns_are_taken_as_they_are(tmp_path: Path) -> None:
-    rows = {
-        "supervised": {"prompt": "a", "completion": "b"},
-        "dpo": {"prompt": "a", "chosen": "b", "rejected": "c"},
-        "reinforcement": {"prompt": "a", "answer": "b"},
-    }
-    for method, row in rows.items():
-        source = written(tmp_path / f"{method}.jsonl", row)
-        assert Conversion(method, Plain()).convert(source, "p") == Dataset(str(source), 1)
-
-
-def test_a_conversation_teaches_each_of_its_answers(tmp_path: Path) -> None:
-    source = written(tmp_path / "rows.jsonl", {"messages": TURNS})
-    found = Conversion("supervised", Plain()).convert(source, "p")
-    assert found.rows == 2
-    assert read(found) == [
-        {"prompt": "Be short.\n2+2=\n", "completion": "4"},
-        {"prompt": "Be short.\n2+2=\n4\n3+3=\n", "completion": "6"},
-    ]
-    assert Conversion("supervised", Plain()).convert(source, "p") == found
-
-
-def test_a_turn_without_weight_is_not_learnt(tmp_path: Path) -> None:
-    turns = [*TURNS[:2], {**TURNS[2], "weight": 0}, TURNS[3], {**TURNS[4], "weight": 1}]
-    source = written(tmp_path / "rows.jsonl", {"messages": turns})
-    assert [
-        row["completion"] for row in read(Conversion("supervised", Plain()).convert(source, "p"))
-    ] == ["6"]
-
-
-CHATML = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-
-
-@pytest.mark.parametrize("own_file", [True, False])
-def test_a_chat_template_writes_prompts(tmp_path: Path, own_file: bool) -> None:
-    config: dict[str, Any] = {"bos_token": {"content": "<s>"}, "eos_token": "</s>"}
-    template = "{{ bos_token }}" + CHATML
-    if own_file:
-        (tmp_path / "chat_template.jinja").write_text(template)
-    else:
-        config["chat_template"] = template
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    transcript = transcript_of(tmp_path)
-    row = {"messages": TURNS[:2], "reference_answer": "4"}
-    source = written(tmp_path / "rows.jsonl", row)
-    assert read(Conversion("reinforcement", transcript).convert(source, "p")) == [
-        {
-            "reference_answer": "4",
-            "prompt": "<|system|>Be short.<|end|><|user|>2+2=<|end|><|assistant|>",
-        }
-    ]
-    source = written(tmp_path / "chat.jsonl", {"messages": TURNS})
-    # The learner itself tells the turns apart by the template.
-    assert Conversion("supervised", transcript).convert(source, "p").path == str(source)
-    pair = {
-        "input": {"messages": TURNS[1:2], "parallel_tool_calls": True},
-        "preferred_output": [TURNS[2]],
-        "non_preferred_output": [{"role": "assistant", "content": "5"}],
-    }
-    source = written(tmp_path / "pairs.jsonl", pair)
-    assert read(Conversion("dpo", transcript).convert(source, "p")) == [
-        {"prompt": "<|user|>2+2=<|end|><|assistant|>", "chosen": "4", "rejected": "5"}
-    ]
-
-
-def test_a_template_cannot_reach_out_of_its_sandbox(tmp_path: Path) -> None:
-    (tmp_path / "chat_template.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
-    with pytest.raises(ValueError, match="refuses"):
-        transcript_of(tmp_path).prompt(TURNS[:2])
-
-
-@pytest.mark.parametrize(
-    ("method", "row", "says"),
-    [
-        ("supervised", {"messages": []}, "must be a list"),
-        ("supervised", {"messages": TURNS[:2]}, "no assistant turn"),
-        ("supervised", {"messages": [{"role": "tool", "content": "x"}]}, "tool calls"),
-        ("supervised", {"messages": TURNS, "tools": [{}]}, "tool calls"),
-        ("supervised", {"messages": [{"role": "user", "content": 3}]}, "must be a string"),
-        (
-            "supervised",
-            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
-            "text",
-        ),
-        ("dpo", {"input": "a", "preferred_output": [], "non_preferred_output": []}, "input"),
-        (
-            "dpo",
-            {"input": {"messages": TURNS[:2]}, "preferred_output": TURNS[2:3]},
-            "non_preferred_output",
-        ),
-        ("reinforcement", {"messages": TURNS}, "ends with an assistant turn"),
-    ],
-)
-def test_a_bad_row_is_named_by_its_line(
-    tmp_path: Path, method: str, row: dict[str, Any], says: str
-) -> None:
-    good = {"prompt": "a", "completion": "b", "chosen": "c", "rejected": "d"}
-    source = written(tmp_path / "rows.jsonl", good, row)
-    with pytest.raises(DataError) as caught:
-        Conversion(method, Plain()).convert(source, "training_file")
-    assert caught.value.field == "training_file"
-    assert "line 2: " in str(caught.value) and says in str(caught.value)
 
 
 @given(context=st.integers(8, 5000))

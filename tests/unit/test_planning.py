@@ -45,6 +45,35 @@ def test_every_role_and_phase_of_a_pipeline_has_its_figure():
     assert plan.fits is True and plan.reasons == ()
 
 
+def planned_ahead(max_staleness: int, cores: int):
+    spec = ppo(stage={"max_staleness": max_staleness})
+    plan = plan_job(spec, Setting(host=machine(cores=cores)))
+    return plan.stages[-1], role(plan, "learner"), plan.memory[-2]
+
+
+def test_a_stage_that_samples_ahead_takes_as_long_as_the_slower_side():
+    plain, _, kept = planned_ahead(0, cores=4)
+    ahead, _, more = planned_ahead(2, cores=4)
+    phases = {name: phase.value for name, phase in ahead.phases.items()}
+    assert phases == {name: phase.value for name, phase in plain.phases.items()}
+    pools = phases["generate"] + phases["judge"]
+    learners = phases["annotate"] + phases["update"] + phases["publish"]
+    assert plain.step.value == pytest.approx(pools + learners)
+    assert ahead.step.value == pytest.approx(max(pools, learners))
+    assert ahead.seconds.value < plain.seconds.value
+    assert more.parts[0].bytes == 2 * kept.parts[0].bytes, "four versions instead of two"
+    # One core has nothing to do it beside.
+    crowded = planned_ahead(2, cores=1)[0]
+    assert crowded.step.value == pytest.approx(pools + learners)
+
+
+def test_what_is_not_known_of_one_side_is_not_made_up():
+    reward = {"type": "http", "url": "https://example.org/score"}
+    plan = plan_job(ppo(stage={"reward": reward, "max_staleness": 1}), HERE)
+    step = plan.stages[-1].step
+    assert step.at_least and "http" in step.unavailable and step.value > 0
+
+
 def test_parts_add_up_to_the_role():
     for found in plan_job(ppo(), HERE).memory:
         assert sum(part.bytes for part in found.parts) == pytest.approx(found.bytes.value, abs=9)

@@ -48,6 +48,7 @@ CHANGES = [
         "not a regular expression",
     ),
     (lambda s: s["model"].update(num_heads=3), "not divisible by num_heads"),
+    (lambda s: s["stages"][2].update(max_staleness=9), "less than or equal to 8"),
 ]
 
 

@@ -17,11 +17,11 @@ def version(number: int) -> Published:
 def test_learners_that_went_back_to_a_checkpoint_are_served():
     store = WeightStore()
     for number in (1, 2, 3, 4, 5):
-        store.publish(version(number))
+        store.publish(version(number), kept=2)
     assert store.find(3) is None and store.find(4) and store.find(5)
-    store.publish(version(1))  # the group restarted from the beginning
+    store.publish(version(1), kept=2)  # the group restarted from the beginning
     assert store.find(1) is not None
-    store.publish(version(2))
+    store.publish(version(2), kept=2)
     assert store.find(1) and store.find(2) and store.find(5) is None
 
 

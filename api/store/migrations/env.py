@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from api.store import queue_tables, tables, webhook_tables  # noqa: F401  (what they define is compared)
+from api.store import (  # noqa: F401  (what they define is compared)
+    permission_tables,
+    queue_tables,
+    tables,
+    webhook_tables,
+)
 from api.store.base import Base
 
 context.configure(

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rlhf_service.cli.doctor import machine, software
 from rlhf_service.cli.doctor.finding import Finding, Level
 from rlhf_service.cli.doctor.service import service
+from rlhf_service.cli.doctor.vllm import vllm
 from rlhf_service.cli.plain import plain_errors
 from rlhf_service.cli.tables import AsJson, print_json
 
@@ -55,6 +56,7 @@ def findings(folder: Path, port: int) -> Iterator[Finding]:
     yield machine.port(port)
     yield software.sandbox()
     yield software.gpu()
+    yield vllm()
     yield from service()
 
 

@@ -126,11 +126,13 @@ def gpu() -> Finding:
     return ok("GPU", said)
 
 
-def run(command: Sequence[str], given: str = "") -> tuple[str, int]:
+def run(command: Sequence[str], given: str = "", seconds: float = SECONDS) -> tuple[str, int]:
     """What a program says, and its exit code; -1 when it does not come to an end."""
     try:
-        ran = subprocess.run(command, input=given, capture_output=True, text=True, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as fault:
+        ran = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {seconds:g} s", -1
+    except OSError as fault:
         return str(fault), -1
     return ran.stdout + ran.stderr, ran.returncode
 

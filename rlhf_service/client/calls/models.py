@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from rlhf_service.client.call import Call, one, plain
+from rlhf_service.client.call import Call, one, part, plain
+from rlhf_service.client.frames import ANSWER_TIMEOUT
 from rlhf_service.client.paging import Page, page
 from rlhf_service.client.records import Deleted, Lineage, Model
+from rlhf_service.client.records.admin import Permission
 
 Messages = Sequence[dict[str, Any]]
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
 
 
 def at(model_id: str) -> str:
@@ -48,13 +52,33 @@ def chat(model: str, messages: Messages | str, **sampling: Any) -> Call[dict[str
     `seed`, `stop`, `n` may be given.
     """
     body = {"model": model, "messages": turns(messages), **sampling}
-    return Call("POST", "/v1/chat/completions", plain, json=body)
+    return Call("POST", CHAT, plain, json=body, timeout=ANSWER_TIMEOUT)
 
 
 def complete(model: str, prompt: str, **sampling: Any) -> Call[dict[str, Any]]:
     """What a model goes on with after a text, without a chat template."""
     body = {"model": model, "prompt": prompt, **sampling}
-    return Call("POST", "/v1/completions", plain, json=body)
+    return Call("POST", TEXT, plain, json=body, timeout=ANSWER_TIMEOUT)
+
+
+def permit(model_id: str, tenants: Sequence[str]) -> Call[Page[Permission]]:
+    """Let other tenants chat with a checkpoint or a finished model of yours. Only for admins."""
+    body = {"project_ids": list(tenants)}
+    return Call("POST", permissions_at(model_id), page(Permission), json=body)
+
+
+def permissions(model_id: str, *, limit: int = 100) -> Call[Page[Permission]]:
+    """Who may chat with it, besides you; newest first."""
+    return Call("GET", permissions_at(model_id), page(Permission), query={"limit": limit})
+
+
+def forbid(model_id: str, permission_id: str) -> Call[Deleted]:
+    """Take a permission back."""
+    return Call("DELETE", f"{permissions_at(model_id)}/{part(permission_id)}", one(Deleted))
+
+
+def permissions_at(model_id: str) -> str:
+    return f"/v1/fine_tuning/checkpoints/{part(model_id)}/permissions"
 
 
 def turns(messages: Messages | str) -> list[dict[str, Any]]:

@@ -14,10 +14,11 @@ import httpx
 from rlhf_service.client.call import Call
 from rlhf_service.client.calls import admin, drafts, files, jobs, keys, models, webhooks
 from rlhf_service.client.fetch import Fetch, below
-from rlhf_service.client.frames import Following, delta
+from rlhf_service.client.frames import ANSWER_TIMEOUT, Following, delta, refuse_answer
 from rlhf_service.client.logs import LOG_SECONDS, LogReading
 from rlhf_service.client.records import Job, SampleSet
 from rlhf_service.client.records.admin import AuditEntry
+from rlhf_service.client.retry import settled
 from rlhf_service.events import StoredEvent
 
 if TYPE_CHECKING:
@@ -154,16 +155,31 @@ class AsyncModels(AsyncResource):
     lineage = awaits(models.lineage)
     chat = awaits(models.chat)
     complete = awaits(models.complete)
+    permit = awaits(models.permit)
+    permissions = awaits(models.permissions)
+    forbid = awaits(models.forbid)
 
-    async def stream_chat(
+    def stream_chat(
         self, model: str, messages: models.Messages | str, **sampling: Any
     ) -> AsyncIterator[str]:
-        """A model's answer piece by piece."""
+        """A model's answer piece by piece. Raises ApiError."""
         body = {"model": model, "messages": models.turns(messages), "stream": True, **sampling}
-        async with aclosing(self._client.lines("POST", "/v1/chat/completions", json=body)) as lines:
-            async for line in lines:
-                if piece := delta(line):
-                    yield piece
+        return self._spoken(models.CHAT, body)
+
+    def stream_complete(self, model: str, prompt: str, **sampling: Any) -> AsyncIterator[str]:
+        """What a model goes on with after a text, piece by piece. Raises ApiError."""
+        body = {"model": model, "prompt": prompt, "stream": True, **sampling}
+        return self._spoken(models.TEXT, body)
+
+    async def _spoken(self, path: str, body: dict[str, Any]) -> AsyncIterator[str]:
+        asked = {"json": body, "refuse": refuse_answer, "timeout": ANSWER_TIMEOUT}
+        try:
+            async with aclosing(self._client.lines("POST", path, **asked)) as lines:
+                async for line in lines:
+                    if piece := delta(line):
+                        yield piece
+        except httpx.TransportError as fault:
+            settled(fault, self._client.address)
 
 
 class AsyncFiles(AsyncResource):

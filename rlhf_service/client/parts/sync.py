@@ -13,10 +13,11 @@ import httpx
 from rlhf_service.client.call import Call
 from rlhf_service.client.calls import admin, drafts, files, jobs, keys, models, webhooks
 from rlhf_service.client.fetch import Fetch, below
-from rlhf_service.client.frames import Following, delta
+from rlhf_service.client.frames import ANSWER_TIMEOUT, Following, delta, refuse_answer
 from rlhf_service.client.logs import LOG_SECONDS, LogReading
 from rlhf_service.client.records import Job, SampleSet
 from rlhf_service.client.records.admin import AuditEntry
+from rlhf_service.client.retry import settled
 from rlhf_service.events import StoredEvent
 
 if TYPE_CHECKING:
@@ -148,15 +149,30 @@ class Models(Resource):
     lineage = sends(models.lineage)
     chat = sends(models.chat)
     complete = sends(models.complete)
+    permit = sends(models.permit)
+    permissions = sends(models.permissions)
+    forbid = sends(models.forbid)
 
     def stream_chat(
         self, model: str, messages: models.Messages | str, **sampling: Any
     ) -> Iterator[str]:
-        """A model's answer piece by piece."""
+        """A model's answer piece by piece. Raises ApiError."""
         body = {"model": model, "messages": models.turns(messages), "stream": True, **sampling}
-        for line in self._client.lines("POST", "/v1/chat/completions", json=body):
-            if piece := delta(line):
-                yield piece
+        return self._spoken(models.CHAT, body)
+
+    def stream_complete(self, model: str, prompt: str, **sampling: Any) -> Iterator[str]:
+        """What a model goes on with after a text, piece by piece. Raises ApiError."""
+        body = {"model": model, "prompt": prompt, "stream": True, **sampling}
+        return self._spoken(models.TEXT, body)
+
+    def _spoken(self, path: str, body: dict[str, Any]) -> Iterator[str]:
+        asked = {"json": body, "refuse": refuse_answer, "timeout": ANSWER_TIMEOUT}
+        try:
+            for line in self._client.lines("POST", path, **asked):
+                if piece := delta(line):
+                    yield piece
+        except httpx.TransportError as fault:
+            settled(fault, self._client.address)
 
 
 class Files(Resource):

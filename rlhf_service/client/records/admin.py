@@ -34,6 +34,16 @@ class Caller(Record):
     scopes: list[str]
 
 
+class Permission(Record):
+    """A tenant that may chat with a checkpoint of yours."""
+
+    id: str
+    created_at: int
+    """Unix seconds."""
+    project_id: str
+    """The tenant."""
+
+
 class Use(Record):
     """What a tenant's jobs hold now."""
 

@@ -66,7 +66,7 @@ def main(folder: Path) -> None:
                 phases=report.seconds.model_dump(exclude={"total"}),
                 response_tokens=round(report.response_length_mean * report.responses),
                 sequence_tokens=sum(
-                    len(r.prompt.token_ids) + len(r.token_ids) for r in outcome.rollouts
+                    len(r.prompt.token_ids) + len(r.token_ids) for r in outcome.drawn.rollouts
                 ),
                 reward=report.score_mean,
                 kl=report.kl,
