@@ -130,6 +130,7 @@ def go_on(folder: JobFolder, attempt: int) -> None:
     """
     if not (folder.events / f"{producer(attempt)}.jsonl").exists():
         return
+    folder.leaving(attempt).unlink(missing_ok=True)
     outcome = Outcome.read(folder, attempt)
     if outcome is None or outcome.reason is StopReason.CANCELLED_BY_USER:
         folder.outcome(attempt).unlink(missing_ok=True)

@@ -38,7 +38,9 @@ def leave(
     deadline = time.monotonic() + seconds
     while runs_here(DRIVER if is_over(folder, attempt) else AT_WORK):
         if not is_over(folder, attempt):
-            # Again and again: the driver of a resumed attempt takes an old request away.
+            # Again and again: the driver of a resumed attempt takes an old request away. The reason
+            # comes first, for whoever finds the attempt gone.
+            folder.leaving(attempt).touch()
             folder.stop_flag.touch()
         if time.monotonic() > deadline:
             return False

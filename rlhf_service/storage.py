@@ -47,6 +47,10 @@ class JobFolder:
         """What an attempt's driver shows to the control plane; written before it is submitted."""
         return self.root / f"attempt-{attempt}.token"
 
+    def leaving(self, attempt: int) -> Path:
+        """Exists when a machine of the attempt was to be vacated by plan: its end is no death."""
+        return self.root / f"leaving-a{attempt}"
+
     def vitals(self, attempt: int) -> Path:
         """Signs of life of an attempt's processes."""
         return self.root / "vitals" / f"a{attempt}"

@@ -24,6 +24,8 @@ class Facts:
     """Actors and placement groups of the job that still live."""
     overdue: bool = False
     """They have had their time to go."""
+    departed: bool = False
+    """A machine of it was to be vacated by plan (a drained node, a pre-emption with notice)."""
     how: str = "its driver ended without a last word"
     log_tail: str = ""
 
@@ -49,6 +51,8 @@ class Retry:
     """Another attempt is due."""
 
     message: str
+    died: bool = True
+    """Counts against `recovery.max_attempts`; false for an end that the cluster had planned."""
 
 
 Verdict = Wait | Settle | Retry
@@ -79,6 +83,10 @@ def settle(status: JobStatus, deaths: int, max_attempts: int, facts: Facts) -> V
         cause = "its driver said completed but wrote no completion record"
     else:
         cause = f"{stopped.reason}: {stopped.message}" if stopped else facts.how
+    # Nobody asked for a pause or an end, and yet its driver was told to stop.
+    told = stopped is not None and stopped.reason is StopReason.CANCELLED_BY_USER
+    if facts.departed or told:
+        return Retry(f"its place on the cluster was taken back: {cause}", died=False)
     if deaths + 1 < max_attempts:
         return Retry(cause)
     said = f"; the driver's log ends:\n{tail(facts.log_tail)}" if facts.log_tail.strip() else ""

@@ -196,6 +196,7 @@ class Visitor:
         result = await asyncio.to_thread(read_result, folder)
         if result is None:
             result = await self.copies.result(lease.job_id)
+        departed = await asyncio.to_thread(folder.leaving(attempt.number).exists)
         leftovers = await self.cluster.leftovers(lease.job_id)
         if leftovers and gone_for >= grace:
             await self.cluster.remove(lease.job_id)
@@ -213,6 +214,7 @@ class Visitor:
                 stopped=JobStopped.model_validate(stored.stopped) if stored.stopped else None,
                 leftovers=leftovers,
                 overdue=gone_for >= PATIENCE * grace,
+                departed=departed,
                 log_tail=log_tail,
                 how="the cluster no longer knows it"
                 if state is LaunchState.UNKNOWN
@@ -230,11 +232,12 @@ class Visitor:
                     job.deaths += reason is StopReason.ATTEMPTS_EXHAUSTED
                     await move(session, job, status, reason=reason, message=message)
                     await come_back(session, job)
-                case Retry(message):
+                case Retry(message, died):
                     stored.outcome = message
-                    job.deaths += 1
+                    job.deaths += died
                     fresh = await open_attempt(session, job, self.secret)
-                    said = f"attempt {attempt.number} died ({message}); starting {fresh.number}"
+                    ended = "died" if died else "ended"
+                    said = f"attempt {attempt.number} {ended} ({message}); starting {fresh.number}"
                     if can_move(JobStatus(job.status), JobStatus.RECOVERING):
                         await move(session, job, JobStatus.RECOVERING, message=said)
                     else:  # it died while recovering

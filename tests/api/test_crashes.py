@@ -23,7 +23,7 @@ def ray() -> Iterator[FakeRay]:
 
 @pytest.fixture
 def plane(ray: FakeRay, tmp_path: Path) -> Iterator[Plane]:
-    patience = {"lease_seconds": 4.0, "launcher_timeout": 2.0}
+    patience = {"lease_seconds": 2.0, "launcher_timeout": 1.0}
     with planes(ray, tmp_path, cancel_grace=0.0, pause_grace=0.0, **patience) as [made]:
         yield made
 

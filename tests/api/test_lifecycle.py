@@ -348,3 +348,28 @@ async def test_a_line_of_nonsense_in_the_folder_is_passed_over(world: World) -> 
     driver.spool(started(), step(1))
     await world.turn()
     assert (await world.job(job_id))["status"] == "running"
+
+
+async def test_attempts_whose_machines_go_by_plan_cost_none_of_the_budget(world: World) -> None:
+    """Twice with the last word of a driver that was told to stop, once cut off by a short grace."""
+    job_id = (await world.submit(recovery={"max_attempts": 1}))["id"]
+    await world.turn()
+    for number in (1, 2):
+        driver = Driver(world, f"{job_id}-a{number}")
+        await driver.say(started(), step(number))
+        stopped = JobStopped(reason=StopReason.CANCELLED_BY_USER, message="told", retryable=True)
+        await driver.say(stopped)
+        world.launcher.end(driver.submission_id)
+        await world.turn(2)
+        assert (await world.job(job_id))["status"] == "recovering"
+    world.settings.folder(job_id).leaving(3).touch()
+    world.launcher.crash(f"{job_id}-a3")
+    await world.turn(2)
+    job = await world.job(job_id)
+    assert [attempt["number"] for attempt in job["attempts"]] == [1, 2, 3, 4]
+    assert all("taken back" in attempt["outcome"] for attempt in job["attempts"][:3])
+    world.launcher.crash(f"{job_id}-a4")
+    await world.turn(2)
+    job = await world.job(job_id)
+    assert (job["status"], job["reason"]) == ("failed", "attempts_exhausted")
+    assert "attempt 1 of 1" in job["message"]

@@ -18,6 +18,7 @@ facts = st.builds(
     stopped=last_words,
     leftovers=st.sampled_from([(), ("actor",)]),
     overdue=st.booleans(),
+    departed=st.booleans(),
     log_tail=st.text(max_size=50),
 )
 statuses = st.sampled_from(sorted(HOLDING))
@@ -34,8 +35,8 @@ def test_every_verdict_can_be_carried_out(
             if to.is_terminal:
                 assert reason is not None
                 assert reason.to_status() is to
-        case Retry():
-            assert deaths + 1 < most
+        case Retry(_, died):
+            assert deaths + 1 < most or not died
             assert status not in (JobStatus.CANCELLING, JobStatus.PAUSING)
         case Wait():
             assert known.leftovers
@@ -64,3 +65,22 @@ def test_a_pause_by_an_alarm_becomes_a_pause_and_keeps_its_message() -> None:
     assert settle(JobStatus.PAUSING, 0, 3, known) == Settle(JobStatus.PAUSED, message="alarm")
     cancelled = settle(JobStatus.CANCELLING, 0, 3, known)
     assert isinstance(cancelled, Settle) and cancelled.status is JobStatus.CANCELLED
+
+
+def test_a_departure_by_plan_is_no_death() -> None:
+    told = JobStopped(reason=StopReason.CANCELLED_BY_USER, message="told", retryable=True)
+    for known in (
+        Facts(has_result=False, stopped=None, departed=True),  # killed before its last word
+        Facts(has_result=False, stopped=told),  # SIGTERM, or the hook of a pod that goes
+    ):
+        for deaths in range(5):
+            verdict = settle(JobStatus.RUNNING, deaths, 1, known)
+            assert isinstance(verdict, Retry) and not verdict.died
+    crashed = settle(JobStatus.RUNNING, 0, 3, Facts(has_result=False, stopped=None))
+    assert isinstance(crashed, Retry) and crashed.died
+
+
+def test_what_is_wrong_with_a_job_stays_so_although_its_machine_goes() -> None:
+    word = JobStopped(reason=StopReason.NON_FINITE_LOSS, message="NaN", retryable=False)
+    verdict = settle(JobStatus.RUNNING, 0, 3, Facts(has_result=False, stopped=word, departed=True))
+    assert isinstance(verdict, Settle) and verdict.reason is StopReason.NON_FINITE_LOSS

@@ -46,6 +46,7 @@ def test_it_asks_and_waits_for_the_last_word(tmp_path):
     for pod in pods:
         pod.start()
     wait_until(folder.stop_flag.exists, "the request to stop")
+    assert folder.leaving(2).exists()
     Outcome(StopReason.CANCELLED_BY_USER).write(folder, 1)  # an older attempt's
     assert left == []
     Outcome(StopReason.CANCELLED_BY_USER).write(folder, 2)
@@ -57,7 +58,7 @@ def test_it_asks_and_waits_for_the_last_word(tmp_path):
 def test_a_pod_with_nothing_at_work_goes_at_once(tmp_path):
     folder = folder_at(tmp_path)
     assert leave(folder, 1, 60, lambda parts: False)
-    assert not folder.stop_flag.exists()
+    assert not folder.stop_flag.exists() and not folder.leaving(1).exists()
 
 
 def test_a_finished_job_holds_up_no_pod(tmp_path):
@@ -82,8 +83,10 @@ def test_a_resumed_attempt_forgets_the_stop_that_ended_its_cluster(tmp_path):
     folder = folder_at(tmp_path)
     (folder.events / "a1-driver.jsonl").touch()
     folder.stop_flag.touch()
+    folder.leaving(1).touch()
     Outcome(StopReason.CANCELLED_BY_USER).write(folder, 1)
     go_on(folder, 1)
+    assert not folder.leaving(1).exists()
     assert not folder.stop_flag.exists() and Outcome.read(folder, 1) is None
 
 
