@@ -70,7 +70,7 @@ class Pools:
     def __init__(self, vocab: int) -> None:
         self.vocab = vocab
 
-    def weights(self) -> Any:
+    def weights(self, max_staleness: int) -> Any:
         return Newest()
 
     def rollouts(self, model: Path, weights: Any) -> Canned:

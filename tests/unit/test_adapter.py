@@ -80,7 +80,7 @@ class RecordingPools(LocalPools):
         super().__init__()
         self.channel = InProcessChannel()
 
-    def weights(self) -> InProcessChannel:
+    def weights(self, max_staleness: int) -> InProcessChannel:
         return self.channel
 
 
