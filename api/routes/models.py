@@ -15,7 +15,8 @@ from api.schemas.models import ModelView
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[SignedIn])
 
 # A base model's name may have slashes.
-ModelId = Annotated[str, Path(min_length=1, max_length=640, description="The model's id.")]
+# It has no least length: a line feed alone arrives as nothing, which no model is called.
+ModelId = Annotated[str, Path(max_length=640, description="The model's id.")]
 
 
 @router.get("")

@@ -158,6 +158,8 @@ def test_uploads_and_queries(sqlite: Settings) -> None:
         entered = running(sqlite, FakeLauncher())
         world: World = runner.run(entered.__aenter__())
 
+        check(runner.run(world.client.get(httpx_path("/v1/models/", "\n"))))
+
         @quick
         @given(st.data())
         def attack(data: st.DataObject) -> None:
