@@ -25,7 +25,6 @@ from rlhf_service.learner.group import SoloGroup
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
 from rlhf_service.prompts import PromptSource
-from rlhf_service.records import FinishReason, Rollout
 from rlhf_service.reports import deterministic_part
 from rlhf_service.spec import JobSpec, PpoStage
 from rlhf_service.stages import assembly
@@ -33,7 +32,7 @@ from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.step import PpoRun, PpoState
 from rlhf_service.testing import FunctionReward, InProcessChannel
 from tests.small import stopped_and_resumed
-from tests.unit.test_drawing import PairGroup
+from tests.unit.test_drawing import EchoEngine, PairGroup
 
 ROWS = 7
 
@@ -71,17 +70,7 @@ class PullingEcho:
     def generate(self, prompts, sampling, *, version, seed):
         assert self._channel.fetch(version).version == version
         self.asked.append((version, tuple(p.position for p in prompts)))
-        return [
-            Rollout(
-                prompt=prompt,
-                token_ids=prompt.token_ids,
-                logprobs=(0.0,),
-                text=prompt.text,
-                finish_reason=FinishReason.EOS,
-                policy_version=version,
-            )
-            for prompt in prompts
-        ]
+        return EchoEngine().generate(prompts, sampling, version=version, seed=seed)
 
 
 def stage_of(steps, lag, rounds=None, prompts_per_step=3):
