@@ -21,6 +21,7 @@ import ray
 from cluster.meters import RayMeters
 from cluster.peaks import measured
 from cluster.readings import of_rollouts, of_scores
+from cluster.signs import vitals_of_actor
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, WeightsCorrupt, WeightsUnavailable
 from rlhf_service.events import MemoryMeasured
@@ -77,13 +78,22 @@ def peak_of(actor: object, role: Literal["rollout", "reward"], number: int) -> M
 class RolloutActor:
     """Serves GenerateRequests."""
 
-    def __init__(self, label: str, store: ray.actor.ActorHandle, device: str, threads: int) -> None:
+    def __init__(
+        self,
+        label: str,
+        vitals: Path,
+        store: ray.actor.ActorHandle,
+        device: str,
+        threads: int,
+    ) -> None:
+        self._vitals = vitals_of_actor(vitals, role_of(label))
         self._label, self._device = label, device
         self._channel, self._meters = ObjectStoreChannel(store), RayMeters.of_actor(label)
         self._engine: Any = None
         self._built: tuple[EngineSpec, Path, Precision] | None = None
         self._tracer = tracer_of_process("rlhf-rollout")
         self._threads, self._warming = threads, prepare_process(threads)
+        self._vitals.rest()
 
     def __repr__(self) -> str:
         return self._label
@@ -96,14 +106,18 @@ class RolloutActor:
 
     def generate(self, request: GenerateRequest) -> list[Rollout] | Refused:
         rows = len(request.prompts)
-        with self._tracer.span("actor generate", request.traceparent, actor=self._label, rows=rows):
+        span = self._tracer.span("actor generate", request.traceparent, actor=self._label, rows=rows)
+        with span, self._vitals.during(f"take in {rows} prompts, version {request.version}"):
             return self._generate(request)
 
     def _generate(self, request: GenerateRequest) -> list[Rollout] | Refused:
         try:
             engine = self._engine_for(request)
-            if engine.version != request.version:
+            rows, version = len(request.prompts), request.version
+            if engine.version != version:
+                self._vitals.enter(f"fetch weights, version {version}")
                 engine.load_weights(self._channel.fetch(request.version))
+            self._vitals.enter(f"generate for {rows} prompts, version {version}")
             with self._meters.timed("rlhf_rollout_duration_seconds"):
                 rollouts: list[Rollout] = engine.generate(
                     request.prompts, request.sampling, version=request.version, seed=request.seed
@@ -118,6 +132,7 @@ class RolloutActor:
     def _engine_for(self, request: GenerateRequest) -> Any:
         built = (request.engine, request.model, request.precision)
         if self._built != built:
+            self._vitals.enter("build the rollout engine")
             self._warming.join()
             import torch
 
@@ -133,12 +148,14 @@ class RolloutActor:
 class RewardActor:
     """Serves ScoreRequests."""
 
-    def __init__(self, label: str, device: str, threads: int) -> None:
+    def __init__(self, label: str, vitals: Path, device: str, threads: int) -> None:
+        self._vitals = vitals_of_actor(vitals, role_of(label))
         self._label, self._device = label, device
         self._rewards: dict[str, RewardFunction] = {}
         self._tracer = tracer_of_process("rlhf-reward")
         self._meters = RayMeters.of_actor(label)
         self._threads, self._warming = threads, prepare_process(threads)
+        self._vitals.rest()
 
     def __repr__(self) -> str:
         return self._label
@@ -151,12 +168,14 @@ class RewardActor:
 
     def score(self, request: ScoreRequest) -> list[ScoreOutcome] | Refused:
         rows = len(request.rollouts)
-        with self._tracer.span("actor score", request.traceparent, actor=self._label, rows=rows):
+        span = self._tracer.span("actor score", request.traceparent, actor=self._label, rows=rows)
+        with span, self._vitals.during(f"take in {rows} responses"):
             return self._score(request)
 
     def _score(self, request: ScoreRequest) -> list[ScoreOutcome] | Refused:
         try:
             reward = self._reward_for(request)
+            self._vitals.enter(f"score {len(request.rollouts)} responses")
             with self._meters.timed("rlhf_score_duration_seconds"):
                 outcomes = list(reward.score(request.rollouts))
             self._meters.take(of_scores(outcomes))
@@ -170,6 +189,7 @@ class RewardActor:
     def _reward_for(self, request: ScoreRequest) -> RewardFunction:
         wanted = request.reward.model_dump_json()
         if wanted not in self._rewards:
+            self._vitals.enter("build the reward")
             self._warming.join()
             import torch
 
@@ -178,6 +198,11 @@ class RewardActor:
             torch.set_num_threads(self._threads)
             self._rewards[wanted] = build_reward(request.reward, request.folders, self._device)
         return self._rewards[wanted]
+
+
+def role_of(label: str) -> str:
+    """`rollout-0` of `rlhf/<job>/rollout-0`."""
+    return label.rpartition("/")[2]
 
 
 def prepare_process(threads: int) -> threading.Thread:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -27,26 +28,22 @@ from cluster.meters import RayMeters
 from cluster.outcome import Outcome
 from cluster.peaks import measured
 from cluster.readings import of_attempt
-from cluster.replay import reported_steps
 from cluster.sinks import Forwarder, JsonlSink
-from cluster.stacks import culprits, stacks
+from cluster.watchdog import LearnerPost, Post, Pulse, Watchdog
 from rlhf_service.artefacts.build import SECONDS_VARIABLE, store_of_process
 from rlhf_service.artefacts.mirror import Mirror
 from rlhf_service.artefacts.restore import restore
-from rlhf_service.events import JobStopped, Log, RoleStopped
+from rlhf_service.events import JobStopped, Log
 from rlhf_service.job import StopReason
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
 from rlhf_service.tracing.build import PARENT_VARIABLE, tracer_of_process
-from rlhf_service.vitals import read_signs
 
 log = logging.getLogger("rlhf.driver")
 
 DRAIN_SECONDS = 30
 MIRROR_SECONDS = 600
 CANCELLED_MIRROR_SECONDS = 10
-START_SECONDS = 600
-"""What the learners' processes may take to start, however short the job's patience is."""
 OUTCOME_GRACE_SECONDS = 3
 
 METERS_SECONDS = 2.0
@@ -131,6 +128,7 @@ def go_on(folder: JobFolder, attempt: int) -> None:
     if not (folder.events / f"{producer(attempt)}.jsonl").exists():
         return
     folder.leaving(attempt).unlink(missing_ok=True)
+    shutil.rmtree(folder.vitals(attempt), ignore_errors=True)
     outcome = Outcome.read(folder, attempt)
     if outcome is None or outcome.reason is StopReason.CANCELLED_BY_USER:
         folder.outcome(attempt).unlink(missing_ok=True)
@@ -181,11 +179,11 @@ def drive(
     job = folder.root.name
     try:
         ray.init(address="auto", namespace=namespace_of(job), log_to_driver=True)
-        with PoolHost(spec, job) as host:
+        with PoolHost(spec, job, folder.vitals(attempt)) as host:
             assignment = LearnerAssignment(
                 spec=spec, folder=folder.root, attempt=attempt, traceparent=traceparent
             )
-            stopped = watch(assignment, folder, sink)
+            stopped = watch(assignment, folder, sink, host.posts())
             for found in (*host.peaks(), measured("driver")):
                 sink.emit(found)
             return stopped
@@ -196,49 +194,12 @@ def drive(
         ray.shutdown()
 
 
-class Pulse:
-    """When the learners of an attempt last said something, and what."""
-
-    def __init__(self, folder: JobFolder, attempt: int) -> None:
-        self._folder, self._attempt = folder, attempt
-        self._started = time.time()
-
-    def silence(self) -> float:
-        """Seconds since the newest event of any learner, or since the attempt began."""
-        said = [path.stat().st_mtime for path in self._files()]
-        return time.time() - max([self._started, *said])
-
-    @property
-    def started(self) -> bool:
-        """Whether any learner has said anything."""
-        return bool(self._files())
-
-    def last_phase(self) -> str:
-        """The last step reported, in words."""
-        steps = reported_steps(self._folder)
-        return ", ".join(f"{stage} after step {step}" for stage, step in steps.items()) or "start"
-
-    def _files(self) -> list[Path]:
-        return list(self._folder.events.glob(f"a{self._attempt}-learner-*.jsonl"))
-
-
-def stalled(pulse: Pulse, sink: JsonlSink, vitals: Path) -> JobStopped:
-    """Name who hangs, with its last phase and its stacks in the log, and give the attempt up; the
-    next one goes on from the newest checkpoint.
+def watch(
+    assignment: LearnerAssignment, folder: JobFolder, sink: JsonlSink, posts: Sequence[Post]
+) -> JobStopped:
+    """Wait for the learner group to return, or for a rank to leave a final outcome; meanwhile see to
+    whoever stalls.
     """
-    message, phase = f"no step for {pulse.silence():.0f} s", pulse.last_phase()
-    hanging = culprits(read_signs(vitals))
-    roles = ", ".join(sign.role for sign in hanging) or "learner"
-    if hanging:
-        phase = f"{phase}; {hanging[0].phase}"
-    sink.emit(RoleStopped(role=roles, phase=phase, stalled=True, message=message))
-    for sign in hanging:
-        log.error("%s: %s\n%s", sign.role, message, stacks(sign))
-    return JobStopped(reason=StopReason.STALLED, message=f"{message}: {phase}", retryable=True)
-
-
-def watch(assignment: LearnerAssignment, folder: JobFolder, sink: JsonlSink) -> JobStopped:
-    """Wait for the learner group to return, or for a rank to leave a final outcome."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -251,15 +212,17 @@ def watch(assignment: LearnerAssignment, folder: JobFolder, sink: JsonlSink) -> 
     thread.start()
     settled_at: float | None = None
     pulse = Pulse(folder, assignment.attempt)
-    patience = assignment.spec.recovery.stall_timeout
+    learners = LearnerPost(pulse, assignment.spec.recovery.stall_timeout)
+    vitals = folder.vitals(assignment.attempt)
+    watchdog = Watchdog([*posts, learners], vitals, sink.emit)
     meters, told_at = RayMeters(folder.root.name, "driver", 0), 0.0
     while thread.is_alive():
         thread.join(timeout=0.2)
         if time.monotonic() - told_at > METERS_SECONDS:
             told_at = time.monotonic()
             meters.take(of_attempt(assignment.attempt, pulse.silence()))
-        if pulse.silence() > (patience if pulse.started else max(patience, START_SECONDS)):
-            return stalled(pulse, sink, folder.vitals(assignment.attempt))
+        if (end := watchdog.look()) is not None:
+            return end
         if Outcome.read(folder, assignment.attempt) is not None:
             settled_at = settled_at or time.monotonic()
             # The other ranks may be waiting for the one that failed; their work is void.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.placement import has_slots, pool_bundle, pools_bundles
+from cluster.watchdog import ActorPost
 from rlhf_service.errors import LauncherError
 from rlhf_service.events import MemoryMeasured
 from rlhf_service.spec.job import JobSpec
@@ -20,6 +23,21 @@ PLACEMENT_SECONDS = 120
 PEAK_SECONDS = 5
 """For the actors' last word; one that is busy or gone keeps nobody waiting."""
 
+STORE_SECONDS = 30.0
+"""Without a sign of life of the weight store, at most: what it does takes no time, and who asks it
+gives up after a minute."""
+
+STORE = "weights"
+ADVICE = {
+    "rollout": "If a batch merely takes longer raise recovery.request_timeout, or lower "
+    "prompts_per_step or sampling.max_new_tokens.",
+    "reward": "If scoring merely takes longer raise recovery.request_timeout; otherwise see whether "
+    "what the reward asks (a service, a judge, a model) answers, and give it a shorter timeout.",
+    STORE: "It only keeps references, so its machine is frozen, out of memory or cut off: see to it, "
+    "then retry the job.",
+}
+"""What a user can do about a role that stops again and again."""
+
 
 def namespace_of(job: str) -> str:
     """Ray namespace of a job's named actors."""
@@ -27,7 +45,7 @@ def namespace_of(job: str) -> str:
 
 
 def store_name(job: str) -> str:
-    return f"rlhf/{job}/weights"
+    return f"rlhf/{job}/{STORE}"
 
 
 def actor_names(job: str, role: str, count: int) -> list[str]:
@@ -50,11 +68,12 @@ class PoolHost:
     processes then start beside the learners', whose start-up is one process after another.
     """
 
-    def __init__(self, spec: JobSpec, job: str) -> None:
-        self._spec, self._job = spec, job
+    def __init__(self, spec: JobSpec, job: str, vitals: Path) -> None:
+        self._spec, self._job, self._vitals = spec, job, vitals
         self._group: PlacementGroup | None = None
         self._actors: list[ray.actor.ActorHandle] = []
         self._pool_actors: dict[str, list[ray.actor.ActorHandle]] = {}
+        self._posts: list[ActorPost] = []
 
     def __enter__(self) -> PoolHost:
         if self._spec.needs_pools:
@@ -67,6 +86,10 @@ class PoolHost:
                 )
             self._start_all()
         return self
+
+    def posts(self) -> list[ActorPost]:
+        """Every actor, for the watchdog."""
+        return list(self._posts)
 
     def peaks(self) -> list[MemoryMeasured]:
         """What each pool actor's process has held at most; of those that answer at once."""
@@ -100,8 +123,9 @@ class PoolHost:
         from cluster.weights.store import WeightStore
 
         name = store_name(self._job)
-        store = ray.remote(WeightStore).options(name=name, num_cpus=0, max_restarts=-1).remote()
-        self._actors.append(store)
+        options = {"name": name, "num_cpus": 0, "max_restarts": -1}
+        store = ray.remote(WeightStore).options(**options).remote(STORE, self._vitals)
+        self._keep(store, STORE, STORE)
         rollout, reward = self._spec.resources.rollout, self._spec.resources.reward
         python = engine_environment(self._spec.rollout.engine, os.environ)
         self._start(RolloutActor, "rollout", 0, rollout, (store,), python)
@@ -132,6 +156,20 @@ class PoolHost:
                 "runtime_env": environment,
             }
             device = "cuda" if cuda else "cpu"
-            actor = ray.remote(cls).options(**options).remote(name, *arguments, device, threads)
-            self._actors.append(actor)
+            given = (name, self._vitals, *arguments, device, threads)
+            actor = ray.remote(cls).options(**options).remote(*given)
+            self._keep(actor, role, f"{role}-{index}")
             self._pool_actors.setdefault(role, []).append(actor)
+
+    def _keep(self, actor: ray.actor.ActorHandle, kind: str, role: str) -> None:
+        patience = self._spec.recovery.request_timeout
+        self._actors.append(actor)
+        self._posts.append(
+            ActorPost(
+                role=role,
+                patience=min(patience, STORE_SECONDS) if kind == STORE else patience,
+                restarts=self._spec.recovery.max_restarts,
+                advice=ADVICE[kind],
+                kill=partial(ray.kill, actor, no_restart=False),
+            )
+        )

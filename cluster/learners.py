@@ -123,6 +123,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     if not spec.resources.on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
     # After the environment is set: DeepSpeed reads it when imported.
+    import ray
     import torch
 
     from cluster.meters import MeteredSink, RayMeters
@@ -152,7 +153,8 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     producer = f"a{assignment.attempt}-learner-{life}-{group.rank}"
     job = assignment.folder.name
     role = "learner" if group.size == 1 else f"learner-{group.rank}"
-    vitals = Vitals(folder.vitals(assignment.attempt) / f"{role}.json", role)
+    node = ray.get_runtime_context().get_node_id()
+    vitals = Vitals(folder.vitals(assignment.attempt) / f"{role}.json", role, node)
     place.listen(vitals.enter)
     trackers = [build_tracker(kind, folder.tracking, job, spec.name) for kind in kinds]
     own = JsonlSink(folder, job, assignment.attempt, producer)

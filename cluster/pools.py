@@ -1,7 +1,7 @@
-"""The pools: requests to identical actors, with deadlines, re-dispatch and health.
+"""The pools: requests to identical actors, with re-dispatch and health.
 
-Consumes: requests of one learner rank. Waits for: actors, at most `timeout` seconds each.
-Unblocked by: an answer, an actor's death (Ray restarts it), or the deadline (the actor is restarted).
+Consumes: requests of one learner rank. Waits for: actors. Unblocked by: an answer, or an actor's death
+(Ray restarts it); the driver's watchdog kills one that is stalled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PROBE_SECONDS = 2.0
 START_SECONDS = 120.0
 REFUSAL_PAUSE_SECONDS = 0.5
 MAX_TRIES = 4
-"""Actors that may die or stall over one request before the job's learner gives up."""
+"""Actors that may die over one request before the job's learner gives up."""
 
 Item = TypeVar("Item")
 
@@ -57,13 +57,13 @@ class ActorPool:
         self,
         role: str,
         actors: Sequence[ray.actor.ActorHandle],
-        timeout: float,
+        patience: float,
         emit: Callable[[Event], None],
     ) -> None:
         # Brings in all of RLlib; paid for when the first pool is needed.
         from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 
-        self._role, self._timeout, self._emit = role, timeout, emit
+        self._role, self._patience, self._emit = role, patience, emit
         self._manager = FaultTolerantActorManager(
             list(actors), max_remote_requests_in_flight_per_actor=1
         )
@@ -100,7 +100,6 @@ class ActorPool:
                     time.sleep(REFUSAL_PAUSE_SECONDS)
                 else:
                     answers[result.tag] = found
-            self._restart_stalled(method, tickets)
         return [answers[str(i)] for i in range(len(requests))]
 
     def _send(self, method: str, tickets: Mapping[str, Ticket]) -> None:
@@ -137,7 +136,8 @@ class ActorPool:
             RoleStopped(role=f"{self._role}-{actor}", phase=method, stalled=False, message=message)
         )
         ticket.failures.append(message)
-        self._count(method, ticket)
+        if time.monotonic() - ticket.sent_at < self._patience:
+            self._count(method, ticket)  # the watchdog counts those that stall
 
     def _count(self, method: str, ticket: Ticket) -> None:
         ticket.tries += 1
@@ -145,23 +145,6 @@ class ActorPool:
             raise RoleStalled(
                 f"{self._role}: {method} failed {ticket.tries} times: {ticket.failures[-1]}"
             )
-
-    def _restart_stalled(self, method: str, tickets: Mapping[str, Ticket]) -> None:
-        """Kill actors past the deadline; Ray restarts them and their requests are sent again."""
-        now = time.monotonic()
-        for ticket in tickets.values():
-            if ticket.actor is not None and now - ticket.sent_at > self._timeout:
-                waited = f"no answer for {self._timeout:g} s; restarted"
-                self._emit(
-                    RoleStopped(
-                        role=f"{self._role}-{ticket.actor}",
-                        phase=method,
-                        stalled=True,
-                        message=waited,
-                    )
-                )
-                ticket.sent_at = now  # the kill turns the open request into an error
-                ray.kill(self._manager.actors()[ticket.actor], no_restart=False)
 
 
 class PoolEngine:

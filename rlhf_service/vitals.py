@@ -7,15 +7,18 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 STACKS_SIGNAL = signal.SIGUSR1
 """At which a process writes its Python stacks beside its sign, also when it hangs."""
 
+BEAT_SECONDS = 2.0
+"""Between two signs of a process that has nothing new to say."""
 
 def ignore(phase: str) -> None:
     """Nobody listens."""
@@ -32,9 +35,15 @@ class Sign:
     role: str
     pid: int
     host: str
+    node: str
+    """Ray's name of the machine; empty outside a cluster."""
     count: int
-    """Only rises while the process lives."""
+    """Phases so far: only rises while the process lives."""
+    beats: int
+    """Rises by itself for as long as the process's threads run, also within a long phase."""
     phase: str
+    idle: bool
+    """True when it waits to be asked: it may do so for ever."""
     at: float
     """Unix seconds at which the phase began."""
     path: Path
@@ -45,26 +54,69 @@ class Sign:
 
 
 class Vitals:
-    """Writes this process's signs to a file of its own."""
+    """Writes this process's signs to a file of its own, from a thread of its own in between."""
 
-    def __init__(self, path: Path, role: str) -> None:
-        self._path, self._role, self._count = path, role, 0
+    def __init__(self, path: Path, role: str, node: str = "") -> None:
+        self._path, self._role, self._node = path, role, node
+        self._count = self._beats = 0
+        self._phase, self._idle, self._at = "", False, 0.0
+        self._lock, self._over = threading.Lock(), threading.Event()
         path.parent.mkdir(parents=True, exist_ok=True)
         # Open for as long as the process lives: the handler cannot open files.
         self._stacks = stacks_of(path).open("w", encoding="utf-8")
         faulthandler.register(STACKS_SIGNAL, file=self._stacks, all_threads=True)
         self.enter("start")
+        threading.Thread(target=self._beat, name="vitals", daemon=True).start()
 
     def enter(self, phase: str) -> None:
         """Something new begins."""
-        self._count += 1
+        self._tell(phase, idle=False)
+
+    def rest(self) -> None:
+        """Nothing is asked of it."""
+        self._tell(f"idle after {self._phase}", idle=True)
+
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """A phase with an end, after which it rests."""
+        self.enter(phase)
+        try:
+            yield
+        finally:
+            self.rest()
+
+    def close(self) -> None:
+        """It ends as it should."""
+        with self._lock:
+            self._over.set()
+            faulthandler.unregister(STACKS_SIGNAL)
+            self._stacks.close()
+            self._path.unlink(missing_ok=True)
+
+    def _tell(self, phase: str, *, idle: bool) -> None:
+        with self._lock:
+            self._count += 1
+            self._phase, self._idle, self._at = phase, idle, time.time()
+            self._write()
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            with self._lock:
+                if not self._over.is_set():
+                    self._beats += 1
+                    self._write()
+
+    def _write(self) -> None:
         sign = {
             "role": self._role,
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "node": self._node,
             "count": self._count,
-            "phase": phase,
-            "at": time.time(),
+            "beats": self._beats,
+            "phase": self._phase,
+            "idle": self._idle,
+            "at": self._at,
         }
         # Not synced: a reader needs the newest, not one that outlives the machine. A disk that is
         # full is told of by whoever writes what counts.
@@ -72,12 +124,6 @@ class Vitals:
         with suppress(OSError):
             partial.write_text(json.dumps(sign), encoding="utf-8")
             partial.replace(self._path)
-
-    def close(self) -> None:
-        """It ends as it should."""
-        faulthandler.unregister(STACKS_SIGNAL)
-        self._stacks.close()
-        self._path.unlink(missing_ok=True)
 
 
 def read_signs(folder: Path) -> list[Sign]:

@@ -13,7 +13,7 @@ const WHAT_TO_DO = {
   reward_failed: "The reward could not score. Mend it, or choose what happens to responses without a score (`drop`, `retry` or `penalty`).",
   unhealthy: "An alarm stopped the job, as its `health.action` says. Follow the alarm's advice, or let it only warn.",
   storage_failed: "Free space on the service's storage, or bring it back; then submit the copy.",
-  stalled: "A part stopped making progress too often. The log says which; raise `recovery.stall_timeout` if its work is merely long.",
+  stalled: "A part stopped making progress too often. The message says which and the driver's log where; if its work is merely long raise `recovery.request_timeout` (actors) or `recovery.stall_timeout` (learners).",
   out_of_memory: "A process was killed for memory. Lower `micro_batch_size`, `prompts_per_step` or the context, use a higher ZeRO stage, or offload the optimiser.",
   attempts_exhausted: "It died more often than `recovery.max_attempts` allows. The log of the last attempt says why.",
   launch_failed: "The cluster would not start it. Look whether Ray is up and has the resources the job asks for.",

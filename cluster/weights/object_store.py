@@ -7,8 +7,9 @@ that restarts asks it and catches up by itself; the learner waits for nobody.
 from __future__ import annotations
 
 import threading
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import ray
@@ -19,6 +20,9 @@ from rlhf_service.errors import WeightsUnavailable
 from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
 
 FETCH_SECONDS = 60.0
+PUBLISH_SECONDS = 180.0
+"""For a store that hangs or died to be replaced."""
+PAUSE_SECONDS = 0.5
 
 
 class ObjectStoreChannel:
@@ -53,7 +57,7 @@ class ObjectStoreChannel:
             self._tell(list(self._published.values()))
 
     def _tell(self, found: Sequence[Published]) -> None:
-        ray.get([self._store.publish.remote(p, self._kept) for p in found], timeout=FETCH_SECONDS)
+        told(lambda: [self._store.publish.remote(one, self._kept) for one in found])
 
     def fetch(self, version: int) -> WeightSnapshot:
         try:
@@ -67,6 +71,21 @@ class ObjectStoreChannel:
             raise WeightsUnavailable(f"version {version} could not be fetched: {fault}") from fault
         tensors = {name: _to_tensor(array, found.dtypes[name]) for name, array in arrays.items()}
         return WeightSnapshot(version, found.digests, tensors)
+
+
+def told(tell: Callable[[], list[ray.ObjectRef]]) -> None:
+    """Tell the store, again while it is being replaced. Raises WeightsUnavailable."""
+    deadline = time.monotonic() + PUBLISH_SECONDS
+    while True:
+        try:
+            ray.get(tell(), timeout=FETCH_SECONDS)
+            return
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as fault:
+            if time.monotonic() > deadline:
+                raise WeightsUnavailable(
+                    f"the weight store took nothing for {PUBLISH_SECONDS:g} s: {fault}"
+                ) from fault
+        time.sleep(PAUSE_SECONDS)
 
 
 def _to_array(tensor: torch.Tensor) -> np.ndarray:

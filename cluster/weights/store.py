@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
+
+from cluster.signs import vitals_of_actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,11 @@ class Published:
 class WeightStore:
     """Actor: which version lies where. Holds references, never tensors."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: str = "", vitals: Path | None = None) -> None:
+        """`vitals`: the folder of the job's signs of life; None outside a job."""
         self._published: dict[int, Published] = {}
+        self._vitals = vitals and vitals_of_actor(vitals, role)
+        self._told("start")
 
     def publish(self, published: Published, kept: int) -> None:
         """Keep it, and of those before it so many that there are `kept`."""
@@ -31,6 +37,12 @@ class WeightStore:
         self._published[published.version] = published
         for version in list(self._published)[:-kept]:
             del self._published[version]
+        self._told(f"publish version {published.version}")
 
     def find(self, version: int) -> Published | None:
         return self._published.get(version)
+
+    def _told(self, phase: str) -> None:
+        if self._vitals:
+            self._vitals.enter(phase)
+            self._vitals.rest()

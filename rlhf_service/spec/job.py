@@ -41,10 +41,13 @@ class RecoverySpec(Section):
     """Ray jobs submitted for it, the first included."""
 
     max_restarts: int = Field(default=5, ge=0)
-    """Learner-group restarts within one attempt."""
+    """Restarts within one attempt: of the learner group when a rank dies, and of each rollout actor,
+    reward actor and the weight store when it stalls. One more ends the attempt, or the job."""
 
     request_timeout: float = Field(default=300, gt=0)
-    """Seconds a rollout or reward request may take before its actor counts as stalled."""
+    """Seconds that a rollout or reward actor may spend on one phase (starting, building its engine,
+    fetching weights, generating, scoring), or without a sign of life, before it counts as stalled
+    and is replaced; its stacks go into the driver's log."""
 
     stall_timeout: float = Field(default=1800, gt=0)
     """Seconds without a step before the learners count as stalled and the next attempt starts.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 import pytest
 import ray
@@ -37,10 +39,12 @@ def dead() -> None:
     raise ray.exceptions.RayActorError()
 
 
-def test_the_pools_actors_are_asked_and_the_dead_are_left_out(monkeypatch: pytest.MonkeyPatch):
+def test_the_pools_actors_are_asked_and_the_dead_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setattr(cluster.host.ray, "wait", lambda asked, **_: (asked, []))
     monkeypatch.setattr(cluster.host.ray, "get", lambda answer: answer())
-    host = PoolHost(ppo(), "job-1")
+    host = PoolHost(ppo(), "job-1", tmp_path)
     assert host.peaks() == []  # a job without pools
     host._pool_actors = {"rollout": [Actor(True), Actor(False)], "reward": [Actor(True)]}
     found = host.peaks()

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 
 from cluster import stacks as module
-from cluster.driver import Pulse, stalled
-from cluster.sinks import JsonlSink
 from cluster.stacks import by_py_spy, culprits, stacks
-from rlhf_service.events import RoleStopped
+from cluster.watchdog import LearnerPost, Pulse, Watchdog
+from rlhf_service.events import JobStopped, RoleStopped
 from rlhf_service.storage import JobFolder
-from rlhf_service.vitals import Sign, read_signs
+from rlhf_service.vitals import Sign, Vitals, read_signs
 
 HANGING = """
 import sys, time
@@ -89,6 +88,15 @@ def test_a_process_that_is_gone_or_elsewhere(tmp_path: Path) -> None:
     assert "runs on elsewhere" in stacks(Sign(**fields))
 
 
+def look(folder: JobFolder, told: list[object]) -> JobStopped:
+    """What a watchdog without patience says of the learners at once."""
+    pulse = Pulse(folder, 1)
+    pulse._started -= 1000
+    word = Watchdog([LearnerPost(pulse, 1)], folder.vitals(1), told.append).look()
+    assert word is not None
+    return word
+
+
 def test_the_driver_names_the_one_that_the_others_wait_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -99,11 +107,9 @@ def test_the_driver_names_the_one_that_the_others_wait_for(
             stack.enter_context(hanging(vitals / f"learner-{rank}.json", steps))
             for rank, steps in enumerate((3, 2, 3))
         ]
-        assert [sign.role for sign in culprits(read_signs(vitals))] == ["learner-1"]
-        sink = JsonlSink(folder, "job-1", 1, "a1-driver")
+        stack.enter_context(hanging(vitals / "rollout-0.json", 0))
         told: list[object] = []
-        sink.emit = told.append  # type: ignore[method-assign]
-        word = stalled(Pulse(folder, 1), sink, vitals)
+        word = look(folder, told)
         [event] = told
         assert isinstance(event, RoleStopped) and event.stalled
         assert event.role == "learner-1" and "update, ppo step 1" in event.phase
@@ -118,7 +124,27 @@ def test_the_driver_names_the_one_that_the_others_wait_for(
 
 
 def test_without_any_sign_the_learner_is_named(tmp_path: Path) -> None:
-    folder = JobFolder(tmp_path / "job-1")
-    sink = JsonlSink(folder, "job-1", 1, "a1-driver")
-    word = stalled(Pulse(folder, 1), sink, folder.vitals(1))
-    assert word.retryable and '"role":"learner"' in (folder.events / "a1-driver.jsonl").read_text()
+    told: list[object] = []
+    word = look(JobFolder(tmp_path / "job-1"), told)
+    [event] = told
+    assert word.retryable and isinstance(event, RoleStopped) and event.role == "learner"
+
+
+def test_a_process_says_by_itself_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlhf_service.vitals.BEAT_SECONDS", 0.01)
+    vitals = Vitals(tmp_path / "reward-0.json", "reward-0", "node-1")
+
+    def sign() -> Sign:
+        return read_signs(tmp_path)[0]
+
+    with vitals.during("score 4 responses"):
+        before = sign()
+        assert (before.phase, before.idle, before.node) == ("score 4 responses", False, "node-1")
+        until(lambda: sign().beats > before.beats + 1)
+        assert (sign().count, sign().at) == (before.count, before.at)
+    assert sign().idle and sign().phase == "idle after score 4 responses"
+    assert sign().count == before.count + 1
+    vitals.close()
+    assert read_signs(tmp_path) == []
