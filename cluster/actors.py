@@ -106,7 +106,9 @@ class RolloutActor:
 
     def generate(self, request: GenerateRequest) -> list[Rollout] | Refused:
         rows = len(request.prompts)
-        span = self._tracer.span("actor generate", request.traceparent, actor=self._label, rows=rows)
+        span = self._tracer.span(
+            "actor generate", request.traceparent, actor=self._label, rows=rows
+        )
         with span, self._vitals.during(f"take in {rows} prompts, version {request.version}"):
             return self._generate(request)
 

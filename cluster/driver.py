@@ -24,6 +24,7 @@ import ray
 
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
+from cluster.lost import lost
 from cluster.meters import RayMeters
 from cluster.outcome import Outcome
 from cluster.peaks import measured
@@ -129,6 +130,7 @@ def go_on(folder: JobFolder, attempt: int) -> None:
         return
     folder.leaving(attempt).unlink(missing_ok=True)
     shutil.rmtree(folder.vitals(attempt), ignore_errors=True)
+    folder.leaving(attempt).unlink(missing_ok=True)
     outcome = Outcome.read(folder, attempt)
     if outcome is None or outcome.reason is StopReason.CANCELLED_BY_USER:
         folder.outcome(attempt).unlink(missing_ok=True)
@@ -221,7 +223,7 @@ def watch(
         if time.monotonic() - told_at > METERS_SECONDS:
             told_at = time.monotonic()
             meters.take(of_attempt(assignment.attempt, pulse.silence()))
-        if (end := watchdog.look()) is not None:
+        if (end := lost(folder) or watchdog.look()) is not None:
             return end
         if Outcome.read(folder, assignment.attempt) is not None:
             settled_at = settled_at or time.monotonic()
@@ -229,6 +231,8 @@ def watch(
             if time.monotonic() - settled_at > OUTCOME_GRACE_SECONDS:
                 break
     outcome = Outcome.read(folder, assignment.attempt)
+    if (end := lost(folder)) is not None:  # whatever the learners made of it
+        return end
     if outcome is None:
         why = str(raised[0]).strip().splitlines()[-1] if raised else RETRYABLE_END
         sink.emit(Log(level="error", message=why[:2000]))

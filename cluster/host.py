@@ -11,6 +11,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster.machines import OutOfReach, kill_here, on_its_machine
 from cluster.placement import has_slots, pool_bundle, pools_bundles
 from cluster.watchdog import ActorPost
 from rlhf_service.errors import LauncherError
@@ -18,6 +19,7 @@ from rlhf_service.events import MemoryMeasured
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.resources import PoolResources
 from rlhf_service.spec.rollout import VLLM_PYTHON, EngineSpec, VllmEngineSpec
+from rlhf_service.vitals import Sign
 
 PLACEMENT_SECONDS = 120
 PEAK_SECONDS = 5
@@ -170,6 +172,18 @@ class PoolHost:
                 patience=min(patience, STORE_SECONDS) if kind == STORE else patience,
                 restarts=self._spec.recovery.max_restarts,
                 advice=ADVICE[kind],
-                kill=partial(ray.kill, actor, no_restart=False),
+                kill=partial(replace, actor),
             )
         )
+
+
+def replace(actor: ray.actor.ActorHandle, sign: Sign) -> None:
+    """Kill the process; Ray starts the actor again. It is asked itself where the process is out of
+    reach, which does for one that still listens.
+    """
+    try:
+        killed = on_its_machine(sign, kill_here)
+    except OutOfReach:
+        killed = False
+    if not killed:
+        ray.kill(actor, no_restart=False)

@@ -52,7 +52,12 @@ class JsonlSink:
                 created_at=datetime.now(UTC),
                 event=event,
             )
-            end = self._out.seek(0, os.SEEK_END)
+            try:
+                if os.fstat(self._out.fileno()).st_nlink == 0:
+                    self._begin_again()
+                end = self._out.seek(0, os.SEEK_END)
+            except OSError as fault:
+                raise self._failed(fault) from fault
             try:
                 write_whole(self._out, (record.model_dump_json() + "\n").encode())
                 os.fsync(self._out.fileno())
@@ -62,6 +67,12 @@ class JsonlSink:
                     self._out.truncate(end)
                 raise self._failed(fault) from fault
             self._seq += 1
+
+    def _begin_again(self) -> None:
+        """The job's folder was taken away: what is said from now on is on disk all the same."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        gone, self._out = self._out, self._path.open("ab", buffering=0)
+        gone.close()
 
     def _failed(self, fault: OSError) -> StorageError:
         return StorageError(
@@ -102,7 +113,8 @@ class Forwarder:
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {token}"}, timeout=POST_TIMEOUT
         )
-        self._sent: dict[Path, int] = {}
+        self._sent: dict[tuple[Path, int], int] = {}
+        """By path and inode: a file that was taken away and begun again is another."""
         self._stop = threading.Event()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -147,14 +159,15 @@ class Forwarder:
         for path in sorted(
             self._folder.events.glob(self._files), key=lambda p: p.stat().st_mtime_ns
         ):
-            offset = self._sent.get(path, 0)
-            if path.stat().st_size <= offset:
+            found = path.stat()
+            offset = self._sent.get((path, found.st_ino), 0)
+            if found.st_size <= offset:
                 continue
             lines, end = whole_lines(path, offset)
             if not lines:
                 continue
             self._post(path, readable(lines, path))
-            self._sent[path] = end
+            self._sent[path, found.st_ino] = end
             posted = True
         return posted
 

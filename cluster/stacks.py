@@ -14,34 +14,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.machines import OutOfReach, on_its_machine
 from rlhf_service.vitals import STACKS_SIGNAL, Sign, hindmost
 
 SECONDS = 10.0
 """What looking may take."""
-NODE_SECONDS = 60.0
-"""What a task on another node may take, its start included."""
 CHARACTERS = 20_000
 
 
 def stacks(sign: Sign) -> str:
     """In words and lines; says why when there are none to be had."""
-    return stacks_here(sign) if sign.host == socket.gethostname() else stacks_there(sign)
-
-
-def stacks_there(sign: Sign) -> str:
-    """Read by a task on the process's own node."""
-    if not sign.node or not ray.is_initialized():
-        return f"{sign.role} runs on {sign.host}: its stacks are not read from here"
-    there = NodeAffinitySchedulingStrategy(sign.node, soft=False)
-    task = ray.remote(stacks_here).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
     try:
-        return str(ray.get(task.remote(sign), timeout=NODE_SECONDS))
-    except ray.exceptions.RayError as fault:
-        why = str(fault).strip().splitlines()[0]
-        return f"{sign.role} runs on {sign.host}, which does not answer: {why}"
+        return on_its_machine(sign, stacks_here)
+    except OutOfReach as fault:
+        return f"{sign.role} runs on {sign.host}: its stacks are not read from here: {fault}"
 
 
 def stacks_here(sign: Sign) -> str:

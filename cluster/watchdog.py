@@ -95,7 +95,7 @@ class ActorPost:
         patience: float,
         restarts: int,
         advice: str,
-        kill: Callable[[], None],
+        kill: Callable[[Sign], None],
     ) -> None:
         self._role, self._patience, self._kill = role, patience, kill
         self._restarts, self._advice = restarts, advice
@@ -132,7 +132,7 @@ class ActorPost:
         self._stalls += 1
         if self._stalls <= self._restarts:
             self._replaced = (stall.signs[0].host, stall.signs[0].pid)
-            self._kill()
+            self._kill(stall.signs[0])
             return None
         message = (
             f"{self._role} stopped making progress {self._stalls} time(s), "

@@ -20,6 +20,7 @@ STACKS_SIGNAL = signal.SIGUSR1
 BEAT_SECONDS = 2.0
 """Between two signs of a process that has nothing new to say."""
 
+
 def ignore(phase: str) -> None:
     """Nobody listens."""
 

@@ -69,7 +69,12 @@ class Mirror:
             self._over.wait(pause)
 
     def copy(self, everything: bool = True) -> None:
-        """One pass over the folder; files that still grow only now and then, or with `everything`."""
+        """One pass over the folder; files that still grow only now and then, or with `everything`.
+
+        A folder that was taken away is no original: its copies stay as they are.
+        """
+        if not self._folder.spec.exists():
+            return
         if self._there is None:
             self._there = self._store.sizes()
         for mark in sorted(self._folder.root.glob(f"stages/*/{DONE}")):

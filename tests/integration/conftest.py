@@ -36,7 +36,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the service keeps copies of jobs' files."""
+    folder = tmp_path_factory.mktemp("copies")
+    os.environ["RLHF_ARTEFACTS"] = folder.as_uri()
+    yield folder
+    del os.environ["RLHF_ARTEFACTS"]
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, copies: Path) -> Iterator[Embedded]:
     with Embedded(
         tmp_path_factory.mktemp("service"), 0, (tmp_path_factory.getbasetemp(),)
     ) as running:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster import stacks as module
+from cluster.machines import kill_here
 from cluster.stacks import by_py_spy, culprits, stacks
 from cluster.watchdog import LearnerPost, Pulse, Watchdog
 from rlhf_service.events import JobStopped, RoleStopped
@@ -86,6 +88,17 @@ def test_a_process_that_is_gone_or_elsewhere(tmp_path: Path) -> None:
     assert "is gone" in stacks(sign)
     fields = {name: getattr(sign, name) for name in Sign.__slots__} | {"host": "elsewhere"}
     assert "runs on elsewhere" in stacks(Sign(**fields))
+
+
+def test_a_stopped_process_is_killed_and_no_other_of_its_number(tmp_path: Path) -> None:
+    with hanging(tmp_path / "weights.json", 1) as sign:
+        os.kill(sign.pid, signal.SIGSTOP)
+        older = Sign(**{name: getattr(sign, name) for name in Sign.__slots__} | {"at": 1.0})
+        assert not kill_here(older)
+        until(lambda: module.is_stopped(sign))
+        assert kill_here(sign)
+        until(lambda: psutil.Process(sign.pid).status() == psutil.STATUS_ZOMBIE)
+    assert not kill_here(sign)
 
 
 def look(folder: JobFolder, told: list[object]) -> JobStopped:

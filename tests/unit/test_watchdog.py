@@ -23,7 +23,7 @@ def post(killed: list[str], restarts: int = 1, role: str = "rollout-0") -> Actor
         patience=PATIENCE,
         restarts=restarts,
         advice=ADVICE[role.split("-")[0]],
-        kill=lambda: killed.append(role),
+        kill=lambda sign: killed.append(role),
     )
 
 
@@ -80,7 +80,11 @@ def test_only_its_own_sign_counts_and_none_is_none() -> None:
 def test_who_takes_its_place_has_time_to_start_and_is_told_once() -> None:
     killed: list[str] = []
     watched = ActorPost(
-        role="weights", patience=30, restarts=3, advice=ADVICE[STORE], kill=lambda: killed.append("")
+        role="weights",
+        patience=30,
+        restarts=3,
+        advice=ADVICE[STORE],
+        kill=lambda sign: killed.append(""),
     )
     old = sign("weights", idle=True)
     watched.look([old], 0)

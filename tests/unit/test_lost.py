@@ -1,0 +1,67 @@
+"""A job's folder that is taken away: what is still said, and what stays of its copies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cluster.lost import lost
+from cluster.sinks import Forwarder, JsonlSink
+from rlhf_service.artefacts.fsspec import FsspecArtefacts
+from rlhf_service.artefacts.mirror import Mirror
+from rlhf_service.events import Log
+from rlhf_service.job import StopReason
+from tests.unit.test_artefacts import checkpoint, job
+
+
+def test_with_copies_the_next_attempt_goes_on_without_them_the_job_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = job(tmp_path / "job-1")
+    assert lost(folder) is None
+    shutil.rmtree(folder.root)
+    monkeypatch.delenv("RLHF_JOB_ARTEFACTS", raising=False)
+    end = lost(folder)
+    assert end is not None and end.reason is StopReason.STORAGE_FAILED and not end.retryable
+    assert str(folder.root) in end.message and "retry the job" in end.message
+    monkeypatch.setenv("RLHF_JOB_ARTEFACTS", "s3://bucket/jobs/job-1")
+    end = lost(folder)
+    assert end is not None and end.retryable and "s3://bucket/jobs/job-1" in end.message
+
+
+def test_what_is_said_after_the_loss_is_on_disk_and_arrives(tmp_path: Path) -> None:
+    folder = job(tmp_path / "job-1")
+    (folder.events / "a1-driver.jsonl").unlink()
+    got: list[tuple[int, str]] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        for event in json.loads(request.content)["events"]:
+            got.append((event["producer_seq"], event["event"]["message"]))
+        return httpx.Response(200, json={})
+
+    forwarder = Forwarder(folder, "http://control/events", 1, "token")
+    forwarder._client = httpx.Client(transport=httpx.MockTransport(take))
+    sink = JsonlSink(folder, "job-1", 1, "a1-driver")
+    sink.emit(Log(message="a long sentence that was said before the folder went"))
+    assert forwarder._pass()
+    shutil.rmtree(folder.root)
+    sink.emit(Log(message="after"))
+    assert forwarder._pass() and not forwarder._pass()
+    assert [number for number, _ in got] == [1, 2] and got[1][1] == "after"
+
+
+def test_copies_outlive_their_original(tmp_path: Path) -> None:
+    folder = job(tmp_path / "job-1")
+    checkpoint(folder, "ppo", 4)
+    copies = FsspecArtefacts((tmp_path / "copies").as_uri())
+    mirror = Mirror(folder, copies, print)
+    mirror.copy()
+    kept = copies.sizes()
+    shutil.rmtree(folder.root)
+    checkpoint(folder, "ppo", 9)  # by learners that had not heard of it
+    mirror.copy()
+    assert copies.sizes() == kept and any("ppo-step-000004" in name for name in kept)
