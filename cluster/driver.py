@@ -130,7 +130,6 @@ def go_on(folder: JobFolder, attempt: int) -> None:
         return
     folder.leaving(attempt).unlink(missing_ok=True)
     shutil.rmtree(folder.vitals(attempt), ignore_errors=True)
-    folder.leaving(attempt).unlink(missing_ok=True)
     outcome = Outcome.read(folder, attempt)
     if outcome is None or outcome.reason is StopReason.CANCELLED_BY_USER:
         folder.outcome(attempt).unlink(missing_ok=True)

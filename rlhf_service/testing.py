@@ -10,6 +10,7 @@ import torch
 from rlhf_service.errors import WeightsUnavailable
 from rlhf_service.events import Event
 from rlhf_service.models.adapter import learnt_names
+from rlhf_service.newest import Newest
 from rlhf_service.ports import (
     KEPT_VERSIONS,
     RewardFunction,
@@ -37,22 +38,17 @@ class InProcessChannel:
 
     def __init__(self, kept: int = KEPT_VERSIONS) -> None:
         self._kept = kept
-        self._versions: dict[int, WeightSnapshot] = {}
+        self._versions: Newest[WeightSnapshot] = Newest()
 
     def publish(self, snapshot: WeightSnapshot) -> None:
         copies = {name: tensor.clone() for name, tensor in snapshot.tensors.items()}
-        # By time, not by number: learners that go back to a checkpoint publish older versions again.
-        self._versions.pop(snapshot.version, None)
-        self._versions[snapshot.version] = WeightSnapshot(
-            snapshot.version, dict(snapshot.digests), copies
-        )
-        for version in list(self._versions)[: -self._kept]:
-            del self._versions[version]
+        kept = WeightSnapshot(snapshot.version, dict(snapshot.digests), copies)
+        self._versions.put(snapshot.version, kept, self._kept)
 
     def fetch(self, version: int) -> WeightSnapshot:
-        if version not in self._versions:
+        if (found := self._versions.find(version)) is None:
             raise WeightsUnavailable(f"version {version} is not published")
-        return self._versions[version]
+        return found
 
 
 class FunctionReward:

@@ -17,6 +17,7 @@ import torch
 
 from cluster.weights.store import Published
 from rlhf_service.errors import WeightsUnavailable
+from rlhf_service.newest import Newest
 from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
 
 FETCH_SECONDS = 60.0
@@ -30,8 +31,8 @@ class ObjectStoreChannel:
 
     def __init__(self, store: ray.actor.ActorHandle, kept: int = KEPT_VERSIONS) -> None:
         self._store, self._kept = store, kept
-        self._published: dict[int, Published] = {}
-        """By the publishing end, oldest first."""
+        self._published: Newest[Published] = Newest()
+        """By the publishing end."""
         self._telling = threading.Lock()
         """Who samples ahead may find the store restarted while a version is published."""
 
@@ -44,24 +45,20 @@ class ObjectStoreChannel:
             box=(ray.put(arrays),),
         )
         with self._telling:
-            # By time, not by number, as the store does.
-            self._published.pop(snapshot.version, None)
-            self._published[snapshot.version] = published
-            for version in list(self._published)[: -self._kept]:
-                del self._published[version]
+            self._published.put(snapshot.version, published, self._kept)
             self._tell([published])
 
     def republish(self) -> None:
         """Tell the store again, in case it restarted. Only the publishing end has anything to tell."""
         with self._telling:
-            self._tell(list(self._published.values()))
+            self._tell(self._published.all())
 
     def _tell(self, found: Sequence[Published]) -> None:
         told(lambda: [self._store.publish.remote(one, self._kept) for one in found])
 
     def fetch(self, version: int) -> WeightSnapshot:
         try:
-            found = self._published.get(version)
+            found = self._published.find(version)
             if found is None:
                 found = ray.get(self._store.find.remote(version), timeout=FETCH_SECONDS)
             if found is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import ray
 
 from cluster.signs import vitals_of_actor
+from rlhf_service.newest import Newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +27,17 @@ class WeightStore:
 
     def __init__(self, role: str = "", vitals: Path | None = None) -> None:
         """`vitals`: the folder of the job's signs of life; None outside a job."""
-        self._published: dict[int, Published] = {}
+        self._published: Newest[Published] = Newest()
         self._vitals = vitals and vitals_of_actor(vitals, role)
         self._told("start")
 
     def publish(self, published: Published, kept: int) -> None:
         """Keep it, and of those before it so many that there are `kept`."""
-        # By time, not by number: learners that go back to a checkpoint publish older versions again.
-        self._published.pop(published.version, None)
-        self._published[published.version] = published
-        for version in list(self._published)[:-kept]:
-            del self._published[version]
+        self._published.put(published.version, published, kept)
         self._told(f"publish version {published.version}")
 
     def find(self, version: int) -> Published | None:
-        return self._published.get(version)
+        return self._published.find(version)
 
     def _told(self, phase: str) -> None:
         if self._vitals:
