@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 import pytest_asyncio
 
 from api.settings import Settings
+from api.store.database import Database
+from api.store.migrate import migrate
 from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.postgres import installed, new_database, postgres_server
 from tests.api.world import World, running
@@ -24,9 +28,41 @@ def postgres() -> Iterator[str]:
         yield socket
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the newest schema, to copy: running every migration takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "control.db"
+    asyncio.run(bring_up(f"sqlite+aiosqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: str) -> str:
+    """Name of a database with the newest schema, to copy."""
+    asyncio.run(bring_up(new_database(postgres, "migrated")))
+    return "migrated"
+
+
+async def bring_up(url: str) -> None:
+    database = Database(Settings(database_url=url).database)
+    await migrate(database)
+    await database.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+    """A database of each kind with the newest schema and no rows."""
+    if request.param == "sqlite":
+        path = tmp_path / "control.db"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+        return f"sqlite+aiosqlite:///{path}"
+    template = request.getfixturevalue("migrated_postgres")
+    return new_database(request.getfixturevalue("postgres"), f"t{uuid.uuid4().hex}", template)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind without any table."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'control.db'}"
     return new_database(request.getfixturevalue("postgres"), f"t{uuid.uuid4().hex}")

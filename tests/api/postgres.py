@@ -52,10 +52,18 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def new_database(socket: str, name: str) -> str:
-    """URL of an empty database."""
+def new_database(socket: str, name: str, template: str = "template1") -> str:
+    """URL of a database that is a copy of `template`: without one, empty."""
     psql = pg_program("psql")
     assert psql is not None
-    command = [psql, "-h", socket, "-U", "postgres", "-qc", f"CREATE DATABASE {name}"]
+    command = [
+        psql,
+        "-h",
+        socket,
+        "-U",
+        "postgres",
+        "-qc",
+        f"CREATE DATABASE {name} TEMPLATE {template}",
+    ]
     subprocess.run(command, check=True)
     return f"postgresql://postgres@/{name}?host={socket}"

@@ -24,8 +24,8 @@ from api.store.migrate import _config, is_current, migrate
 
 
 @pytest.mark.asyncio
-async def test_migrations_lead_to_the_tables(database_url: str) -> None:
-    url = database_url.replace("postgresql:", "postgresql+asyncpg:")
+async def test_migrations_lead_to_the_tables(empty_database_url: str) -> None:
+    url = empty_database_url.replace("postgresql:", "postgresql+asyncpg:")
     database = Database(url)
     assert not await is_current(database)
     await migrate(database)
@@ -44,8 +44,8 @@ REVISIONS = [found.revision for found in ScriptDirectory.from_config(_config()).
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("revision", REVISIONS[1:])
-async def test_rows_of_every_older_schema_survive(database_url: str, revision: str) -> None:
-    database = Database(database_url.replace("postgresql:", "postgresql+asyncpg:"))
+async def test_rows_of_every_older_schema_survive(empty_database_url: str, revision: str) -> None:
+    database = Database(empty_database_url.replace("postgresql:", "postgresql+asyncpg:"))
     await migrate(database, revision)
     # Without the service's limit on idle transactions: reading a schema takes a while.
     patient = create_async_engine(database.engine.url)

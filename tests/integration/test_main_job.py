@@ -20,7 +20,7 @@ from rlhf_service.storage import JobFolder
 from tests.integration.conftest import finish, processes, wait_until
 
 PPO_STEPS = 12
-KILL_AFTER = 6
+FIRST_KILL = 3
 
 
 @pytest.fixture
@@ -105,9 +105,7 @@ ROLES = {
     "roles",
     [
         ("rollout actor", "reward actor", "weight store", "control plane"),
-        ("learner rank",),
-        ("Ray Train's controller",),
-        ("driver",),
+        ("learner rank", "Ray Train's controller", "driver"),
     ],
     ids=lambda roles: " then ".join(roles),
 )
@@ -115,7 +113,7 @@ def test_kill_9_of_any_process_changes_nothing(service, client, spec, undisturbe
     reference = reference_run(service, client, spec, undisturbed)
     job = client.jobs.create(spec).id
     for number, role in enumerate(roles, start=1):
-        step = min(KILL_AFTER, 2 * number)
+        step = FIRST_KILL + 2 * number
         wait_until(
             lambda step=step: steps_on_disk(service, job, "ppo") >= step, 400, f"step {step}"
         )
@@ -156,11 +154,9 @@ def kill(service, client, job, role) -> None:
 
 def test_a_learner_that_hangs_is_named_and_the_job_goes_on(service, client, spec, undisturbed):
     reference = reference_run(service, client, spec, undisturbed)
-    spec["recovery"]["stall_timeout"] = 45
+    spec["recovery"]["stall_timeout"] = 30
     job = client.jobs.create(spec).id
-    wait_until(
-        lambda: steps_on_disk(service, job, "ppo") >= KILL_AFTER, 400, f"PPO step {KILL_AFTER}"
-    )
+    wait_until(lambda: steps_on_disk(service, job, "ppo") >= 6, 400, "PPO step 6")
     for worker in processes(service, ROLES["learner rank"]):
         os.kill(worker.pid, signal.SIGSTOP)
     assert finish(client, job) is JobStatus.SUCCEEDED, client.jobs.get(job).message
@@ -208,7 +204,7 @@ def test_pause_and_resume_ends_with_the_same_weights(service, client, spec, undi
     assert all(torch.equal(final[name], tensor) for name, tensor in reference["weights"].items())
 
 
-@pytest.mark.parametrize(("zero", "ranks"), [(1, 2), (2, 2), (3, 2)])
+@pytest.mark.parametrize(("zero", "ranks"), [(2, 2), (3, 2)])
 def test_zero_stages_and_ranks_train_alike(service, client, spec, undisturbed, zero, ranks):
     reference = reference_run(service, client, spec, undisturbed)
     spec["learner"] |= {"zero_stage": zero, "offload_optimizer": zero == 2}

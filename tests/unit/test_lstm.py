@@ -103,6 +103,14 @@ def test_the_classifier_reads_the_last_token():
     torch.testing.assert_close(scorer(ids, mask).logits, single)
 
 
+def test_what_was_read_reaches_the_output_of_a_new_network():
+    """Otherwise training stays at the tokens' frequencies for hundreds of steps."""
+    torch.manual_seed(0)
+    trunk = LstmForCausalLM(LstmConfig(vocab_size=512, hidden_size=128)).model
+    outputs = trunk(torch.randint(0, 512, (64, 16))).last_hidden_state
+    assert outputs[:, -1].std(dim=0).mean() > 0.03
+
+
 def test_the_language_is_learnt():
     torch.manual_seed(0)
     model = LstmForCausalLM(LstmConfig(vocab_size=20, hidden_size=48))

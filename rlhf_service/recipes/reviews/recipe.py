@@ -23,6 +23,7 @@ from rlhf_service.spec import (
     StageModel,
 )
 from rlhf_service.spec.reward import RewardModelReward
+from rlhf_service.spec.stages import StageSpec
 
 CONTEXT = 64
 
@@ -92,7 +93,11 @@ def reviews_spec(data: ReviewData, seed: int) -> JobSpec:
 
 
 def on_lstm(spec: JobSpec) -> JobSpec:
-    """The same job on two LSTM layers, one thread a process: a time step is too small to share."""
+    """The same job on two LSTM layers, one thread a process: a time step is too small to share.
+
+    Without normalisation layers it takes larger steps than a decoder of its width.
+    """
+    sft, reward, ppo = spec.stages
     alone = {"threads": 1}
     resources = ResourceSpec(
         learner=spec.resources.learner.model_copy(update=alone),
@@ -106,6 +111,13 @@ def on_lstm(spec: JobSpec) -> JobSpec:
         "name": "lstm",
         "labels": {"recipe": "lstm"},
         "model": model,
+        "stages": (learning(sft, 1e-2), learning(reward, 3e-3), learning(ppo, 1e-3)),
         "resources": resources,
     }
     return spec.model_copy(update=changes)
+
+
+def learning(stage: StageSpec, rate: float) -> StageSpec:
+    """The stage with another learning rate of its network."""
+    optimizer = stage.optimizer.model_copy(update={"learning_rate": rate})
+    return stage.model_copy(update={"optimizer": optimizer})
