@@ -31,7 +31,11 @@ serve: $(READY)
 	$(BIN)/rlhf serve
 
 test: $(READY) openai-clients
-	$(BIN)/python -m pytest
+	@# Jobs on a cluster wait as much as they compute: all else runs beside them.
+	@$(BIN)/python -m pytest tests/integration > $(VENV)/integration.log 2>&1 & cluster=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/integration; rest=$$?; \
+	echo "tests/integration, beside it:"; wait $$cluster; cluster=$$?; cat $(VENV)/integration.log; \
+	exit $$((rest | cluster))
 
 # Builds the images and trains a job in them: needs podman, root and the images they begin from.
 test-images: $(READY)

@@ -98,7 +98,7 @@ def test_a_spent_budget_fails_the_job_and_a_retry_goes_on_from_its_checkpoint(
 
 
 def test_a_folder_that_disappears_is_brought_back_from_its_copies(service, client, spec, copies):
-    spec["stages"][0]["steps"] = 40
+    spec["stages"][0]["steps"] = 24
     job = client.jobs.create(spec).id
     wait_until(lambda: any(copies.glob(f"jobs/{job}/checkpoints/*/MANIFEST")), 300, "a copy")
     shutil.rmtree(folder_of(service, job).root)
@@ -108,7 +108,7 @@ def test_a_folder_that_disappears_is_brought_back_from_its_copies(service, clien
     said = [event.message for event in events(client, job, Log)]
     assert any(message.startswith("brought back from the copies") for message in said), said
     steps = [event.step for event in events(client, job, StepCompleted)]
-    assert max(steps) == 40 and steps.count(1) == 1, "it began at the start"
+    assert max(steps) == 24 and steps.count(1) == 1, "it began at the start"
 
 
 def test_stacks_of_another_machine_are_read_by_a_task_there(service, tmp_path):

@@ -1,37 +1,28 @@
-"""Batches sampled while earlier ones are learnt: their order, their weights, resuming, and learning."""
+"""Batches sampled while earlier ones are learnt: their order, their weights, whose prompts."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
 from concurrent.futures import Executor, Future
-from itertools import product
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
 
 from rlhf_service.ahead import Ahead, OneAtATime, sampled_by
-from rlhf_service.algorithms.losses import importance_weights, policy_loss
 from rlhf_service.algorithms.rewards import RunningMoments
 from rlhf_service.clock import PhaseClock
 from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import PromptRow
 from rlhf_service.drawing import teaches
-from rlhf_service.events import StepCompleted
 from rlhf_service.learner.group import SoloGroup
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
 from rlhf_service.prompts import PromptSource
-from rlhf_service.reports import deterministic_part
-from rlhf_service.spec import JobSpec, PpoStage
-from rlhf_service.stages import assembly
-from rlhf_service.stages.pipeline import run_pipeline
+from rlhf_service.spec import PpoStage
 from rlhf_service.step import PpoRun, PpoState
 from rlhf_service.testing import FunctionReward, InProcessChannel
-from tests.small import stopped_and_resumed
 from tests.unit.test_drawing import EchoEngine, PairGroup
 
 ROWS = 7
@@ -268,154 +259,3 @@ def test_stale_responses_must_be_weighed():
     with pytest.raises(ValueError, match=r"ppo\.importance_cap is null.*set a cap"):
         PpoStage.model_validate(raw)
     PpoStage.model_validate(raw | {"max_staleness": 0})
-
-
-@pytest.mark.parametrize("lag", [0, 1, 2])
-def test_a_stale_sampler_still_climbs_to_the_best_answer(lag):
-    """A language of 3 tokens × 2 steps; each update is the estimator's exact mean, by enumeration."""
-    torch.manual_seed(4)
-    theta = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)  # step, previous, next
-    reward = torch.randn(3, 3, dtype=torch.float64)
-    everything = list(product(range(3), range(3)))
-    values = torch.stack([reward[a, b] for a, b in everything])
-
-    def logprobs(at):
-        rows = [
-            torch.stack([at[0, 0].log_softmax(0)[a], at[1, a].log_softmax(0)[b]])
-            for a, b in everything
-        ]
-        return torch.stack(rows)
-
-    def expected():
-        return float((logprobs(theta.detach()).sum(1).exp() * values).sum())
-
-    before, versions, optimizer = expected(), [], torch.optim.Adam([theta], lr=0.15)
-    for _ in range(40):
-        versions.append(theta.detach().clone())
-        sampler = logprobs(versions[max(0, len(versions) - 1 - lag)])
-        drawn = sampler.sum(1).exp()  # how often each response comes
-        old = logprobs(theta.detach())
-        weights = importance_weights(old, sampler, 2.0)
-        advantages = (values - (drawn * values).sum())[:, None].expand(-1, 2)
-        for _ in range(2):
-            terms = policy_loss(logprobs(theta), old, advantages, clip_low=0.2, clip_high=0.2)
-            optimizer.zero_grad()
-            (drawn[:, None] * weights * terms.loss).sum().backward()
-            optimizer.step()
-    best = float(values.max())
-    assert before < best - 0.5 and expected() > best - 0.1, (before, expected(), best)
-
-
-def ahead_of(pipeline_spec, lag, **changes) -> JobSpec:
-    """GRPO alone, on a network from scratch, with a rule for reward."""
-    raw = pipeline_spec.model_dump(mode="json", exclude_unset=True)
-    stage = raw["stages"][2]
-    for name in ("critic", "critic_optimizer"):
-        stage.pop(name)
-    stage |= {
-        "type": "grpo",
-        "name": "grpo",
-        "reward": {"type": "regex", "pattern": "a"},
-        "samples_per_prompt": 2,
-        "steps": 5,
-        "max_staleness": lag,
-        "preflight": {"enabled": False},
-        "dynamic_sampling": {"rounds": 2},
-    }
-    raw["stages"] = [stage | changes]
-    return JobSpec.model_validate(raw)
-
-
-def reports(*contexts):
-    found = [e for c in contexts for e in c.sink.events if isinstance(e, StepCompleted)]
-    return {e.step: deterministic_part(e.report) for e in found}
-
-
-def weights(context):
-    return AutoModelForCausalLM.from_pretrained(context.folder.model).state_dict()
-
-
-def same(one, two):
-    return all(torch.equal(one[name], two[name]) for name in one)
-
-
-def test_without_lag_it_is_the_plain_loop_to_the_bit(
-    pipeline_spec, make_context, tmp_path, monkeypatch
-):
-    spec = ahead_of(pipeline_spec, 0)
-    plain = make_context(spec, tmp_path / "plain")
-    run_pipeline(plain)
-    monkeypatch.setattr(assembly, "InStep", lambda: Ahead(0))
-    other = make_context(spec, tmp_path / "other")
-    run_pipeline(other)
-    assert reports(plain) == reports(other)
-    assert same(weights(plain), weights(other))
-
-
-@pytest.mark.parametrize("lag", [1, 2])
-def test_a_run_with_staleness_is_resumed_at_any_step_to_the_bit(
-    pipeline_spec, make_context, tmp_path, lag
-):
-    spec = ahead_of(pipeline_spec, lag, evaluation=None)
-    whole = make_context(spec, tmp_path / "whole")
-    run_pipeline(whole)
-    found = reports(whole)
-    assert [r["staleness_max"] for r in found.values()] == [min(n, lag) for n in range(5)]
-    assert found[1]["importance_weight_max"] == pytest.approx(1, abs=1e-4)
-    assert found[5]["sampler_difference_max"] > 1e-3, "older weights drew these"
-    for step in range(1, 5):
-        halted, resumed = stopped_and_resumed(
-            make_context, spec, tmp_path / f"halted-{step}", ("grpo", step)
-        )
-        assert reports(halted, resumed) == found
-        assert same(weights(whole), weights(resumed))
-
-
-def test_a_crash_between_checkpoints_and_evaluations_in_between(
-    pipeline_spec, make_context, tmp_path
-):
-    plain = ahead_of(pipeline_spec, 1)
-    evaluation = plain.stages[0].evaluation.model_dump(mode="json") | {"every": 2}
-    spec = ahead_of(pipeline_spec, 1, evaluation=evaluation)
-    whole = make_context(spec, tmp_path / "whole")
-    run_pipeline(whole)
-
-    class Killed(Exception):
-        pass
-
-    def crash(stage, step):
-        if step == 4:
-            raise Killed
-
-    crashed = make_context(spec, tmp_path / "crashed", progress=crash)
-    with pytest.raises(Killed):
-        run_pipeline(crashed)
-    resumed = make_context(spec, tmp_path / "crashed", reported={"grpo": 4})
-    run_pipeline(resumed)
-    assert reports(crashed, resumed) == reports(whole)
-    assert same(weights(whole), weights(resumed))
-    unwatched = make_context(ahead_of(pipeline_spec, 1, evaluation=None), tmp_path / "unwatched")
-    run_pipeline(unwatched)
-    assert reports(unwatched) == reports(whole), "evaluation changes nothing"
-
-
-def test_a_kl_budget_ends_a_stage_that_samples_ahead(pipeline_spec, make_context, tmp_path):
-    spec = ahead_of(
-        pipeline_spec, 2, steps=9, ppo={"kl_budget": 1e-4}, optimizer={"learning_rate": 3e-2}
-    )
-    context = make_context(spec, tmp_path / "job")
-    run_pipeline(context)
-    assert 1 < len(reports(context)) < 9
-    assert context.folder.result.exists()
-    assert not [t for t in threading.enumerate() if t.name.startswith("ahead")]
-
-
-def test_where_the_time_went_adds_up(pipeline_spec, make_context, tmp_path):
-    context = make_context(ahead_of(pipeline_spec, 1), tmp_path / "job")
-    run_pipeline(context)
-    for event in context.sink.events:
-        if isinstance(event, StepCompleted):
-            seconds, ahead = event.report.seconds, event.report.ahead_seconds
-            parts = seconds.model_dump(exclude={"total"})
-            assert sum(parts.values()) == pytest.approx(seconds.total, rel=0.01)
-            assert ahead.generate > 0 and seconds.wait > 0
