@@ -64,7 +64,7 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
     while time.monotonic() < deadline:
         if true():
             return
-        time.sleep(0.02)
+        time.sleep(0.1)  # asking oftener takes what it waits for the time of a core
     pytest.fail(f"{what} did not happen within {seconds:g} s")
 
 
