@@ -10,7 +10,6 @@ from sqlalchemy import select
 
 from api.envelope import SECURITY_HEADERS
 from api.main import create_app
-from api.settings import Settings
 from api.store.tables import KeyRow
 from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.conftest import make_settings
@@ -181,10 +180,10 @@ async def test_a_body_that_is_no_job_is_refused(world: World, body: bytes) -> No
     assert answer.headers["x-should-retry"] == "false"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_readiness_tells_what_is_wrong(settings: Settings) -> None:
-    launcher = FakeLauncher()
-    app = create_app(settings.model_copy(update={"migrate": False}), launcher)
+@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+async def test_readiness_tells_what_is_wrong(tmp_path, empty_database_url: str) -> None:  # type: ignore[no-untyped-def]
+    settings = make_settings(tmp_path, empty_database_url, migrate=False)
+    app = create_app(settings, FakeLauncher())
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get("/readyz")

@@ -159,8 +159,8 @@ async def test_foreign_files_and_models_cannot_be_tuned_or_asked(world: World) -
         assert job_id not in await listed(blue, "/v1/models")
 
 
-async def test_what_there_was_before_tenants_is_the_operators(database_url: str) -> None:
-    database = Database(database_url.replace("postgresql:", "postgresql+asyncpg:"))
+async def test_what_there_was_before_tenants_is_the_operators(empty_database_url: str) -> None:
+    database = Database(empty_database_url.replace("postgresql:", "postgresql+asyncpg:"))
     moment = "'2026-01-01 00:00:00'"
     await migrate(database, "0002")
     async with database.write() as session:
