@@ -112,7 +112,7 @@ class Services:
             folder.mkdir(parents=True, exist_ok=True)
         secret = server_secret(settings)
         database, signals = Database(settings.database), Signals()
-        cluster = Cluster(launcher, settings.launcher_timeout)
+        cluster = Cluster(launcher, settings.launcher_timeout, settings.growth)
         keys = Keys(database)
         territory = Territory(database, settings)
         jobs = Jobs(database, cluster, signals, territory, settings)

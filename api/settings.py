@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from rlhf_service.launching import Capacity
 from rlhf_service.planning.catalogue import GPUS
 from rlhf_service.planning.device import FILE
 from rlhf_service.storage import JobFolder
@@ -45,6 +46,16 @@ class Settings(BaseSettings):
 
     ray_address: str = "http://127.0.0.1:8265"
     """The Ray dashboard, which answers the Ray Jobs API."""
+
+    cluster_max_cpus: float = Field(default=0, ge=0)
+    """CPUs that the cluster can grow to, where an autoscaler adds nodes for jobs that ask for them; a
+    job of up to that size starts although there are fewer now. 0: what there is now is all."""
+
+    cluster_max_gpus: float = Field(default=0, ge=0)
+    """The same of GPUs."""
+
+    cluster_growth_seconds: float = Field(default=900.0, gt=0)
+    """Seconds that such nodes may take to come: images pulled, Ray started."""
 
     host: str = "127.0.0.1"
     """Interface to listen on."""
@@ -302,6 +313,11 @@ class Settings(BaseSettings):
     def uploads(self) -> Path:
         """Uploaded files; jobs may read them."""
         return self.storage / "data" / "files"
+
+    @property
+    def growth(self) -> Capacity:
+        """What the cluster can grow to; nothing where it does not grow."""
+        return Capacity(self.cluster_max_cpus, self.cluster_max_gpus)
 
     @property
     def driver_grace(self) -> float:

@@ -22,6 +22,7 @@ from types import FrameType
 
 import ray
 
+from cluster.growth import growth_seconds, waits_for_growth
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
 from cluster.lost import lost
@@ -58,6 +59,9 @@ RETRYABLE_END = "the learner group ended without an outcome"
 
 def main() -> int:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_SECONDS)
+    if seconds := growth_seconds(os.environ):
+        # Otherwise Ray Train takes its request back after a minute, and asks for the room anew.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{seconds:g}")
     args = parse_arguments()
     folder = JobFolder(args.job)
     logging.basicConfig(
@@ -180,6 +184,9 @@ def drive(
     job = folder.root.name
     try:
         ray.init(address="auto", namespace=namespace_of(job), log_to_driver=True)
+        if seconds := growth_seconds(os.environ):
+            if said := waits_for_growth(spec, ray.cluster_resources(), seconds):
+                sink.emit(Log(message=said))
         with PoolHost(spec, job, folder.vitals(attempt)) as host:
             assignment = LearnerAssignment(
                 spec=spec, folder=folder.root, attempt=attempt, traceparent=traceparent
@@ -213,7 +220,8 @@ def watch(
     thread.start()
     settled_at: float | None = None
     pulse = Pulse(folder, assignment.attempt)
-    learners = LearnerPost(pulse, assignment.spec.recovery.stall_timeout)
+    growth = growth_seconds(os.environ)
+    learners = LearnerPost(pulse, assignment.spec.recovery.stall_timeout, growth)
     vitals = folder.vitals(assignment.attempt)
     watchdog = Watchdog([*posts, learners], vitals, sink.emit)
     meters, told_at = RayMeters(folder.root.name, "driver", 0), 0.0

@@ -11,6 +11,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster.growth import growth_seconds
 from cluster.machines import OutOfReach, kill_here, on_its_machine
 from cluster.placement import has_slots, pool_bundle, pools_bundles
 from cluster.watchdog import ActorPost
@@ -81,9 +82,10 @@ class PoolHost:
         if self._spec.needs_pools:
             bundles = pools_bundles(self._spec.resources, has_slots(os.environ))
             self._group = placement_group(bundles, strategy="PACK", name=f"rlhf/{self._job}/pools")
-            if not self._group.wait(PLACEMENT_SECONDS):
+            seconds = PLACEMENT_SECONDS + growth_seconds(os.environ)
+            if not self._group.wait(seconds):
                 raise LauncherError(
-                    f"no room for the pools within {PLACEMENT_SECONDS} s: they reserve {bundles}; "
+                    f"no room for the pools within {seconds:g} s: they reserve {bundles}; "
                     "lower resources.rollout or resources.reward"
                 )
             self._start_all()

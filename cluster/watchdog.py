@@ -183,13 +183,15 @@ class LearnerPost:
     next attempt goes on from the newest checkpoint; `recovery.max_attempts` counts.
     """
 
-    def __init__(self, pulse: Pulse, patience: float) -> None:
+    def __init__(self, pulse: Pulse, patience: float, growth: float = 0.0) -> None:
         self._pulse, self._patience = pulse, patience
+        self._to_start = max(patience, START_SECONDS) + growth
+        """A cluster that grows brings the nodes for them first."""
 
     def look(self, signs: Sequence[Sign], now: float) -> Stall | None:
         silence = self._pulse.silence()
         started = self._pulse.started
-        if silence <= (self._patience if started else max(self._patience, START_SECONDS)):
+        if silence <= (self._patience if started else self._to_start):
             return None
         hanging = culprits([sign for sign in signs if sign.role.startswith("learner")])
         phase = self._pulse.last_phase()

@@ -45,12 +45,24 @@ def submission_id(job_id: str, attempt: int) -> str:
     return f"{job_id}-a{attempt}"
 
 
+GROWTH_VARIABLE = "RLHF_CLUSTER_GROWTH_SECONDS"
+"""Variable of a driver whose cluster grows when jobs ask for room: how long that may take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """What the whole cluster has."""
 
     cpus: float
     gpus: float
+
+    def grown(self, limit: Capacity) -> Capacity:
+        """What it has once it has grown to `limit`; never less than it has."""
+        return Capacity(max(self.cpus, limit.cpus), max(self.gpus, limit.gpus))
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.cpus or self.gpus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from api.settings import Settings
 from api.store.tables import AttemptRow, JobRow
 from api.store.types import now
 from rlhf_service.artefacts.build import SECONDS_VARIABLE, URI_VARIABLE, job_uri
-from rlhf_service.launching import LaunchRequest, submission_id
+from rlhf_service.launching import GROWTH_VARIABLE, LaunchRequest, submission_id
 from rlhf_service.spec import JobSpec
 from rlhf_service.spec.rollout import VLLM_PYTHON
 from rlhf_service.storage import JobFolder, write_atomically
@@ -59,6 +59,8 @@ def driver_environment(job: JobRow, settings: Settings) -> dict[str, str]:
         chosen[SECONDS_VARIABLE] = f"{settings.artefacts_grace:g}"
     if settings.vllm_python:
         chosen[VLLM_PYTHON] = settings.vllm_python
+    if not settings.growth.nothing:
+        chosen[GROWTH_VARIABLE] = f"{settings.cluster_growth_seconds:g}"
     return chosen
 
 

@@ -22,9 +22,11 @@ Answer = TypeVar("Answer")
 class Cluster:
     """Asynchronous face of a JobLauncher. A call without an answer raises LauncherError."""
 
-    def __init__(self, launcher: JobLauncher, timeout: float) -> None:
+    def __init__(self, launcher: JobLauncher, timeout: float, growth: Capacity) -> None:
         self.launcher = launcher
         self.timeout = timeout
+        self.growth = growth
+        """What an autoscaler can make of the cluster."""
         self.fault: str | None = None
         """Why the last call failed; None while the cluster answers."""
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="launcher")
@@ -51,7 +53,8 @@ class Cluster:
         return await self._call(lambda: self.launcher.logs(submission_id))
 
     async def capacity(self) -> Capacity:
-        return await self._call(self.launcher.capacity)
+        """What the cluster has, or can grow to: nodes come only for jobs that were submitted."""
+        return (await self._call(self.launcher.capacity)).grown(self.growth)
 
     def close(self) -> None:
         """Stop taking calls; one that hangs is left behind."""

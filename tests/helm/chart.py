@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,25 @@ def rendered(*arguments: str) -> list[dict[str, Any]]:
     done = run("template", "trainer", str(CHART), "--namespace", "rlhf", *arguments)
     assert done.returncode == 0, done.stderr
     return [found for found in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if found]
+
+
+def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every pod's spec, with a name for messages."""
+    for found in objects:
+        name = f"{found['kind']}/{found['metadata']['name']}"
+        if found["kind"] == "Pod":
+            yield name, found["spec"]
+        elif found["kind"] == "RayCluster":
+            groups = [found["spec"]["headGroupSpec"], *found["spec"]["workerGroupSpecs"]]
+            for group in groups:
+                yield f"{name}/{group.get('groupName', 'head')}", group["template"]["spec"]
+        elif found["kind"] == "ConfigMap" and "kuberay.yaml" in found["data"]:
+            for template in ("head", "cpu_worker", "gpu_worker"):
+                given = yaml.safe_load(found["data"]["kuberay.yaml"]).get(template)
+                if given is not None:
+                    yield f"{name}/{template}", given["spec"]
+        elif "template" in found.get("spec", {}):
+            yield name, found["spec"]["template"]["spec"]
 
 
 def readme() -> str:

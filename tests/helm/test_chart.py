@@ -3,57 +3,30 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 
 from api.settings import Settings
 from cluster.kuberay.manifest import rayjob
 from cluster.kuberay.settings import KubeRaySettings
 from rlhf_service.launching import LaunchRequest
-from tests.helm.chart import CHART, NoHelm, helm, readme, rendered, run
+from tests.helm.chart import CHART, pods, readme, rendered, run
 from tests.helm.schemas import faults_of, operator_faults
 from tests.kuberay.conftest import ppo_spec
+
+pytestmark = pytest.mark.usefixtures("real_helm")
 
 HERE = Path(__file__).parent
 MATRIX = sorted((HERE / "values").glob("*.yaml"))
 KUBERNETES = "1.34"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _helm() -> None:
-    try:
-        helm()
-    except NoHelm as missing:
-        pytest.skip(str(missing))
-
-
 @pytest.fixture(params=MATRIX, ids=lambda path: path.stem, scope="session")
 def objects(request) -> list[dict[str, Any]]:
     return rendered("--values", str(request.param))
-
-
-def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every pod's spec, with a name for messages."""
-    for found in objects:
-        name = f"{found['kind']}/{found['metadata']['name']}"
-        if found["kind"] == "Pod":
-            yield name, found["spec"]
-        elif found["kind"] == "RayCluster":
-            groups = [found["spec"]["headGroupSpec"], *found["spec"]["workerGroupSpecs"]]
-            for group in groups:
-                yield f"{name}/{group.get('groupName', 'head')}", group["template"]["spec"]
-        elif found["kind"] == "ConfigMap" and "kuberay.yaml" in found["data"]:
-            for template in ("head", "cpu_worker", "gpu_worker"):
-                given = yaml.safe_load(found["data"]["kuberay.yaml"]).get(template)
-                if given is not None:
-                    yield f"{name}/{template}", given["spec"]
-        elif "template" in found.get("spec", {}):
-            yield name, found["spec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize("values", MATRIX, ids=lambda path: path.stem)
@@ -246,6 +219,8 @@ BAD = [
     ("ray.version=latest", "version"),
     ("ray.terminationGracePeriodSeconds=5", "terminationGracePeriodSeconds"),
     ("ray.cpuWorkers.resources.limits.cpu=many", "cpu"),
+    ("ray.gpuWorkers.vllmPython=python", "vllmPython"),
+    ("ray.autoscaling.growthSeconds=0", "growthSeconds"),
     ("storage.size=big", "size"),
     ("database.urlSecret=Not_A_Name", "urlSecret"),
     ("launcher=slurm", "launcher"),

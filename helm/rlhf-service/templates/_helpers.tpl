@@ -92,6 +92,12 @@ imagePullSecrets:
   valueFrom: {secretKeyRef: {name: {{ include "rlhf.database-secret" . }}, key: url}}
 - name: RLHF_BOOTSTRAP_KEY
   valueFrom: {secretKeyRef: {name: {{ include "rlhf.api-key-secret" . }}, key: api-key}}
+{{- range $name, $value := include "rlhf.cluster-settings" . | fromYaml }}
+{{- if not (hasKey $.Values.controlPlane.settings $name) }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}
 {{- with .Values.storage.artefacts }}
 - name: RLHF_ARTEFACTS
   value: {{ . }}

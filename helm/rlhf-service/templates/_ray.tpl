@@ -81,3 +81,39 @@ spec:
 {{- $pods := .root.Values.ray.gpuWorkers -}}
 {{- include "rlhf.ray-pod" (dict "root" .root "component" "ray-worker" "image" .root.Values.image.gpuWorker "resources" $pods.resources "gpus" $pods.gpus "sharedMemory" $pods.sharedMemory "nodeSelector" $pods.nodeSelector "tolerations" $pods.tolerations "needsApi" false "ofJob" .ofJob) }}
 {{- end }}
+
+{{/* The whole CPUs that Ray counts for a pod whose limit is this quantity. */}}
+{{- define "rlhf.whole-cpus" -}}
+{{- $given := toString . -}}
+{{- if hasSuffix "m" $given -}}
+{{ ceil (divf (float64 (trimSuffix "m" $given)) 1000) | int }}
+{{- else -}}
+{{ ceil (float64 $given) | int }}
+{{- end -}}
+{{- end }}
+
+{{/* What the control plane is told of its workers, as YAML of settings; those that are given by name
+     under controlPlane.settings take their place. */}}
+{{- define "rlhf.cluster-settings" -}}
+{{- $cpu := .Values.ray.cpuWorkers -}}
+{{- $gpu := .Values.ray.gpuWorkers -}}
+{{- $python := $cpu.vllmPython -}}
+{{- if and $gpu.enabled $gpu.vllmPython -}}
+{{- if and $python (ne $python $gpu.vllmPython) -}}
+{{- fail "ray.cpuWorkers.vllmPython: must be the path of ray.gpuWorkers.vllmPython, or empty" -}}
+{{- end -}}
+{{- $python = $gpu.vllmPython -}}
+{{- end -}}
+{{- with $python }}
+RLHF_VLLM_PYTHON: {{ . | quote }}
+{{- end }}
+{{- if and (eq .Values.launcher "ray") .Values.ray.autoscaling.enabled }}
+{{- $cpus := mul $cpu.maxReplicas (include "rlhf.whole-cpus" $cpu.resources.limits.cpu) }}
+{{- if $gpu.enabled }}
+{{- $cpus = add $cpus (mul $gpu.maxReplicas (include "rlhf.whole-cpus" $gpu.resources.limits.cpu)) }}
+RLHF_CLUSTER_MAX_GPUS: {{ mul $gpu.maxReplicas $gpu.gpus | quote }}
+{{- end }}
+RLHF_CLUSTER_MAX_CPUS: {{ $cpus | quote }}
+RLHF_CLUSTER_GROWTH_SECONDS: {{ .Values.ray.autoscaling.growthSeconds | quote }}
+{{- end }}
+{{- end }}

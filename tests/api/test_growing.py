@@ -1,0 +1,60 @@
+"""A cluster that an autoscaler grows: jobs are not held back for nodes that only they would bring."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from rlhf_service.launching import GROWTH_VARIABLE
+from rlhf_service.testing_launcher import FakeLauncher
+from tests.api.conftest import make_settings
+from tests.api.world import World, running
+
+pytestmark = pytest.mark.asyncio
+
+
+def cpus(number: int) -> dict[str, dict[str, dict[str, int]]]:
+    """Resources of a job that needs as many CPUs."""
+    return {"resources": {"learner": {"cpus_per_worker": number}}}
+
+
+@pytest_asyncio.fixture
+async def growing(tmp_path: Path) -> AsyncIterator[World]:
+    """No CPU now, four on demand."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'control.db'}"
+    settings = make_settings(tmp_path, url, cluster_max_cpus=4, cluster_growth_seconds=300)
+    async with running(settings, FakeLauncher(cpus=0)) as world:
+        yield world
+
+
+async def test_a_job_goes_to_a_cluster_that_has_no_room_yet(growing: World) -> None:
+    job_id = (await growing.submit(**cpus(2)))["id"]
+    await growing.turn()
+    assert (await growing.job(job_id))["status"] == "provisioning"
+    environment = growing.launcher.attempts[f"{job_id}-a1"].request.environment
+    assert environment[GROWTH_VARIABLE] == "300"
+
+
+async def test_what_it_can_grow_to_is_shared_out_and_is_the_end(growing: World) -> None:
+    first = (await growing.submit(**cpus(3)))["id"]
+    second = (await growing.submit(**cpus(2)))["id"]
+    await growing.turn()
+    assert (await growing.job(first))["status"] == "provisioning"
+    assert (await growing.job(second))["message"] == (
+        f"waiting for 2 CPUs; 1 free; held by {first}"
+    )
+    answer = await growing.client.post("/v1/jobs", json=growing.spec(**cpus(5)))
+    assert answer.status_code == 400 and "needs 5 CPUs; the cluster has 4" in answer.text
+    growing.launcher.succeed(f"{first}-a1")
+    await growing.turn(2)
+    assert (await growing.job(second))["status"] == "provisioning"
+
+
+async def test_a_cluster_that_does_not_grow_refuses(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'control.db'}"
+    async with running(make_settings(tmp_path, url), FakeLauncher(cpus=0)) as world:
+        answer = await world.client.post("/v1/jobs", json=world.spec())
+        assert answer.status_code == 400 and "the cluster has 0" in answer.text
