@@ -1,4 +1,4 @@
-"""A cluster that an autoscaler grows: jobs are not held back for nodes that only they would bring."""
+"""Room on the cluster: who waits for it, and room that comes only for jobs that ask."""
 
 from __future__ import annotations
 
@@ -14,6 +14,35 @@ from tests.api.conftest import make_settings
 from tests.api.world import World, running
 
 pytestmark = pytest.mark.asyncio
+
+
+async def test_first_come_first_served_within_capacity(world: World) -> None:
+    two = {"resources": {"learner": {"num_workers": 2}}}
+    first, second, third = [(await world.submit(**changes))["id"] for changes in ({}, two, {})]
+    await world.turn()
+    statuses = [(await world.job(job_id))["status"] for job_id in (first, second, third)]
+    assert statuses == ["provisioning", "queued", "queued"]
+    message = (await world.job(second))["message"]
+    assert message == f"waiting for 2 CPUs; 1 free; held by {first}"
+    assert second in (await world.job(third))["message"]
+    world.launcher.succeed(f"{first}-a1")
+    await world.turn(2)
+    statuses = [(await world.job(job_id))["status"] for job_id in (second, third)]
+    assert statuses == ["provisioning", "queued"]
+
+
+async def test_a_job_too_large_for_a_shrunk_cluster_holds_up_nobody(
+    world: World, launcher: FakeLauncher
+) -> None:
+    large = (await world.submit(resources={"learner": {"num_workers": 2}}))["id"]
+    small = (await world.submit())["id"]
+    launcher.total = type(launcher.total)(1.0, 0.0)
+    await world.turn()
+    assert "larger cluster" in (await world.job(large))["message"]
+    assert (await world.job(small))["status"] == "provisioning"
+
+
+# A cluster that an autoscaler grows
 
 
 def cpus(number: int) -> dict[str, dict[str, dict[str, int]]]:
