@@ -10,6 +10,7 @@ from api.settings import Settings
 from api.store.tables import JobRow
 from cluster.growth import growth_seconds, waits_for_growth
 from cluster.host import PoolHost
+from cluster.watchdog import LearnerPost
 from rlhf_service.errors import LauncherError
 from rlhf_service.launching import GROWTH_VARIABLE, Capacity
 from tests.planning import ppo
@@ -56,3 +57,23 @@ def test_pools_wait_for_room_as_long_as_it_may_take(monkeypatch, tmp_path, growt
     with pytest.raises(LauncherError, match=f"within {seconds} s"):
         PoolHost(ppo(), "job-1", tmp_path).__enter__()
     assert waited == [seconds]
+
+
+class Silent:
+    """Learners that have said nothing for a quarter of an hour."""
+
+    started = False
+
+    def silence(self) -> float:
+        return 900.0
+
+    def last_phase(self) -> str:
+        return "start"
+
+
+def test_learners_whose_nodes_are_to_come_are_not_stalled_yet():
+    assert LearnerPost(Silent(), 60).look([], 0.0) is not None
+    assert LearnerPost(Silent(), 60, growth=600).look([], 0.0) is None
+    trains = Silent()
+    trains.started = True
+    assert LearnerPost(trains, 60, growth=6000).look([], 0.0) is not None
