@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.listed import Origins, Paths
 from rlhf_service.launching import Capacity
 from rlhf_service.planning.catalogue import GPUS
 from rlhf_service.planning.device import FILE
@@ -33,7 +32,7 @@ class Settings(BaseSettings):
     migrate: bool | None = None
     """Bring the database schema up to date at start; only for SQLite when unset."""
 
-    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    data_roots: Paths = ()
     """Folders that jobs may read data and models from, besides `storage`/data and finished jobs.
     In the environment: a JSON list, or paths joined with the platform's path separator."""
 
@@ -108,7 +107,7 @@ class Settings(BaseSettings):
     audit_days: int = Field(default=365, ge=0)
     """Days that entries of the audit log are kept; 0: for ever."""
 
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    cors_origins: Origins = ()
     """Origins, as `https://app.example.org`, whose pages may call this API from browsers. In the
     environment: a JSON list, or origins joined with commas. None: no page of another origin."""
 
@@ -225,31 +224,6 @@ class Settings(BaseSettings):
 
     event_days: float = Field(default=0, ge=0)
     """Days after a job's end that its log is kept; 0 keeps it for ever. Its last entry stays."""
-
-    @field_validator("data_roots", mode="before")
-    @classmethod
-    def split_paths(cls, value: object) -> object:
-        if isinstance(value, str):
-            return json.loads(value) if value.startswith("[") else value.split(os.pathsep)
-        return value
-
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def split_origins(cls, value: object) -> object:
-        if isinstance(value, str):
-            listed = json.loads(value) if value.startswith("[") else value.split(",")
-            return [str(origin).strip() for origin in listed if str(origin).strip()]
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", origin):
-                raise ValueError(
-                    f"{origin!r} is no origin; write scheme, host and port: https://app.example.org"
-                )
-        return value
 
     @field_validator("gpu", mode="after")
     @classmethod
