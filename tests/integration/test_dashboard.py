@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 
 import httpx
+import pytest
 
 from api.embedded import Embedded
+from rlhf_service.client import Client
+from rlhf_service.job import JobStatus
+from tests.browser.conftest import CHROMIUM
+from tests.integration.conftest import finish
+from tests.integration.ray_pages import PAGES, signed_in, start_job
 
 
 def test_rays_dashboard_is_seen_through_the_service_and_changed_by_nobody(
@@ -32,3 +38,17 @@ def test_rays_dashboard_is_seen_through_the_service_and_changed_by_nobody(
             assert token not in seen.text and "set-cookie" not in seen.headers
         assert nobody.post("/ray/api/jobs/", json={"entrypoint": "true"}).status_code == 405
         assert nobody.get("/ray/worker/traceback").status_code == 404
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_finds_the_job_by_its_name_what_we_say_of_it_and_its_actors(
+    service: Embedded, client: Client, corpus: dict[str, str]
+) -> None:
+    job_id = start_job(client, corpus)
+    faults: list[str] = []
+    with signed_in(service, faults) as page:
+        for show in PAGES.values():
+            show(page, service, job_id)
+    client.jobs.cancel(job_id)
+    assert finish(client, job_id) is JobStatus.CANCELLED
+    assert faults == []
