@@ -16,12 +16,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import ray
 
+from cluster.claim import PoolClaim
 from cluster.growth import growth_seconds, waits_for_growth
 from cluster.host import PoolHost, namespace_of
 from cluster.learners import LearnerAssignment, run_learners
@@ -29,6 +30,7 @@ from cluster.lost import lost
 from cluster.meters import RayMeters
 from cluster.outcome import Outcome
 from cluster.peaks import measured
+from cluster.placement import has_slots, pools_bundles
 from cluster.readings import of_attempt
 from cluster.sinks import Forwarder, JsonlSink
 from cluster.watchdog import LearnerPost, Post, Pulse, Watchdog
@@ -187,7 +189,7 @@ def drive(
         if seconds := growth_seconds(os.environ):
             if said := waits_for_growth(spec, ray.cluster_resources(), seconds):
                 sink.emit(Log(message=said))
-        with PoolHost(spec, job, folder.vitals(attempt)) as host:
+        with PoolHost(spec, job, folder.vitals(attempt)) as host, claim(spec, job):
             assignment = LearnerAssignment(
                 spec=spec, folder=folder.root, attempt=attempt, traceparent=traceparent
             )
@@ -200,6 +202,13 @@ def drive(
         return JobStopped(reason=StopReason.INTERNAL_ERROR, message=repr(fault), retryable=True)
     finally:
         ray.shutdown()
+
+
+def claim(spec: JobSpec, job: str) -> AbstractContextManager[object]:
+    """The pools' room, kept out of what an elastic group may grow into."""
+    if not (spec.needs_pools and spec.resources.learner.elastic):
+        return nullcontext()
+    return PoolClaim(job, pools_bundles(spec.resources, has_slots(os.environ)))
 
 
 def watch(

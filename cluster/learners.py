@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.outcome import REPEATS, Outcome, record_fault
-from cluster.placement import has_slots, learner_bundle, slot
+from cluster.placement import group_size, has_slots, learner_bundle, slot
 from cluster.replay import next_life, reported_steps
 from rlhf_service.errors import RoleStalled, TrainingError, UserError
 from rlhf_service.events import Recovered
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 COLLECTIVE_SECONDS = 900
 """A rank that waits longer for the others gives up; the group then restarts."""
+
+RECOUNT_SECONDS = "25"
+"""What an elastic group waits for room before it counts again what fits: Ray looks every 20 s which
+machines there are, and may have counted one that was just lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,8 @@ def run_learners(assignment: LearnerAssignment) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     spec = assignment.spec
+    if spec.resources.learner.elastic:  # it asks only for what was counted, so nodes need not come
+        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = RECOUNT_SECONDS
     on_gpu = spec.resources.on_gpu
     trainer = TorchTrainer(
         learner_loop,
@@ -52,7 +58,8 @@ def run_learners(assignment: LearnerAssignment) -> None:
             backend="nccl" if on_gpu else "gloo", timeout_s=COLLECTIVE_SECONDS
         ),
         scaling_config=ScalingConfig(
-            num_workers=spec.resources.learner.num_workers,
+            num_workers=group_size(spec.resources.learner),
+            elastic_resize_monitor_interval_s=spec.recovery.resize_interval,
             use_gpu=on_gpu,
             resources_per_worker=learner_bundle(spec.resources.learner)
             | slot("learner", has_slots(os.environ)),
@@ -138,7 +145,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     from rlhf_service.stages.pipeline import run_pipeline
     from rlhf_service.tracking.build import build_tracker
     from rlhf_service.tracking.sink import TrackedSink
-    from rlhf_service.vitals import Vitals
+    from rlhf_service.vitals import Vitals, forget_signs
 
     for lock in forget_abandoned_locks():
         log.warning("a compiler that was killed left %s; removed", lock)
@@ -149,7 +156,11 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
         device = torch.device("cuda", torch.cuda.current_device())
     group = TorchGroup(device)
     kinds = sorted(spec.trackers) if group.rank == 0 else []
-    life = group.broadcast(next_life(folder, assignment.attempt) if group.rank == 0 else 0)
+    life = 0
+    if group.rank == 0:
+        life = next_life(folder, assignment.attempt)
+        forget_signs(folder.vitals(assignment.attempt), "learner")
+    life = group.broadcast(life)
     producer = f"a{assignment.attempt}-learner-{life}-{group.rank}"
     job = assignment.folder.name
     role = "learner" if group.size == 1 else f"learner-{group.rank}"
@@ -174,7 +185,9 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
         entered=lambda phase: vitals.enter(f"{phase}, {place}"),
     )
     if life > 1:
-        context.emit(Recovered(role="learner", message="the learner group restarted"))
+        ranks = f"{group.size} of {spec.resources.learner.num_workers} ranks"
+        message = f"the learner group restarted with {ranks}"
+        context.emit(Recovered(role="learner", message=message))
     try:
         run_pipeline(context)
     except StopRequested as stopped:

@@ -47,6 +47,8 @@ class LocalCluster:
         self._process: subprocess.Popen[bytes] | None = None
         self._temporary: Path | None = None
         self._lock: TextIO | None = None
+        self.address = ""
+        """`host:port` at which drivers and further machines join."""
         self.dashboard_url = ""
         self.metrics_address = ""
         """`host:port` where the node's figures are exported for Prometheus."""
@@ -69,6 +71,7 @@ class LocalCluster:
         self._temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
         write_atomically(self._folder / "temporary", str(self._temporary))
         ports = free_ports(9)
+        self.address = f"127.0.0.1:{ports[0]}"
         self.dashboard_url = f"http://127.0.0.1:{ports[1]}"
         self.metrics_address = f"127.0.0.1:{ports[7]}"
         # Processes that are killed leave temporary files; they go with the folder.

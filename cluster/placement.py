@@ -22,6 +22,11 @@ def learner_bundle(learner: LearnerResources) -> Bundle:
     return _bundle(learner.cpus_per_worker, learner.gpus_per_worker)
 
 
+def group_size(learner: LearnerResources) -> int | tuple[int, int]:
+    """Ranks as Ray Train takes them: their number, or the fewest and the most."""
+    return (learner.fewest, learner.num_workers) if learner.elastic else learner.num_workers
+
+
 def pools_bundles(resources: ResourceSpec, slots: bool = False) -> list[Bundle]:
     """One bundle for each pool actor: rollout actors first, then reward actors."""
     rollout, reward = pool_bundle(resources.rollout), pool_bundle(resources.reward)

@@ -138,6 +138,14 @@ def read_signs(folder: Path) -> list[Sign]:
     return found
 
 
+def forget_signs(folder: Path, role: str) -> None:
+    """Of a role's processes, which are gone, before others begin: there may be fewer, with none of
+    their names.
+    """
+    for path in folder.glob(f"{role}*.json"):
+        path.unlink(missing_ok=True)
+
+
 def hindmost(signs: Sequence[Sign]) -> list[Sign]:
     """Those that the others wait for: whoever has come least far."""
     least = min((sign.count for sign in signs), default=0)

@@ -17,6 +17,7 @@ from rlhf_service.errors import SpecError
 from rlhf_service.explain import explain
 from rlhf_service.spec import DpoStage, FolderModel, JobSpec, SamplingSpec, ScratchModel, SftStage
 from rlhf_service.spec.methods import DEFAULTS
+from rlhf_service.spec.resources import LearnerResources
 from rlhf_service.spec.stages import PpoStage
 
 BATCH = 32
@@ -60,7 +61,7 @@ def to_spec(
     """
     method = request.how
     kind = stage_type(request, method)
-    ranks = num_ranks(request.rlhf.resources)
+    ranks = num_shares(request.rlhf.resources)
     given = getattr(method, method.type)
     usual = Dpo() if method.type == "dpo" else Supervised()
     asked = given.hyperparameters if given is not None else usual
@@ -104,11 +105,13 @@ def stage_type(request: CreateJob, method: Method) -> str:
     return str(kind)
 
 
-def num_ranks(resources: Mapping[str, Any]) -> int:
-    """Learner ranks; 1 when it is not said, or said badly, which is refused later."""
-    learner = resources.get("learner")
-    number = learner.get("num_workers", 1) if isinstance(learner, Mapping) else 1
-    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else 1
+def num_shares(resources: Mapping[str, Any]) -> int:
+    """What batches have to be a multiple of; 1 when ranks are not said, or said badly, which is
+    refused later."""
+    try:
+        return LearnerResources.model_validate(resources.get("learner", {})).shares
+    except ValidationError:
+        return 1
 
 
 def decide(asked: Supervised, method: str, kind: str, rows: int, ranks: int) -> dict[str, Any]:

@@ -76,7 +76,9 @@ def paths_of(spec: JobSpec) -> Iterator[Named]:
 
 
 def demand(spec: JobSpec) -> Capacity:
-    """CPUs and GPUs that the job reserves: its learners, and its pools when a stage uses them."""
+    """CPUs and GPUs that the job reserves: its learners, and its pools when a stage uses them. All
+    ranks count, whatever `min_workers` says: what a group may grow into must be nobody else's.
+    """
     learner, pools = spec.resources.learner, (spec.resources.rollout, spec.resources.reward)
     cpus = learner.num_workers * learner.cpus_per_worker
     gpus = learner.num_workers * learner.gpus_per_worker

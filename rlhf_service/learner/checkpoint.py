@@ -67,8 +67,9 @@ class CheckpointFolder:
         return max(valid, key=lambda c: c.step, default=None)
 
     def restore_rng(self, checkpoint: Checkpoint) -> None:
-        """Put this rank's random state back."""
-        path = checkpoint.path / f"rng-{self.group.rank}.pt"
+        """Put this rank's random state back; a rank that was not there takes the first one's."""
+        own, first = (checkpoint.path / f"rng-{rank}.pt" for rank in (self.group.rank, 0))
+        path = own if own.exists() else first
         if path.exists():
             torch.set_rng_state(torch.load(path, weights_only=True))
 

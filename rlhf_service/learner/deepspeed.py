@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.checkpoint import ds_to_universal
 from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
 from rlhf_service.errors import StorageError
@@ -18,6 +24,10 @@ from rlhf_service.models.precision import dtype_of
 from rlhf_service.spec.learner import LearnerSpec, OptimizerSpec
 
 TAG = "state"
+OPTIMIZERS = "*_optim_states.pt"
+"""Where DeepSpeed keeps each rank's part of the master weights and of Adam: ZeRO 1 to 3."""
+REGROUPED = ".regrouped"
+"""Folder of a checkpoint while another number of ranks loads it; hidden, so that nobody copies it."""
 
 
 class DeepSpeedEngine:
@@ -96,6 +106,21 @@ class DeepSpeedEngine:
             ) from fault
 
     def load(self, folder: Path) -> None:
+        if parts(folder) in (0, dist.get_world_size()):
+            self._load(folder)
+            return
+        with regrouped(folder) as whole:
+            # Where DeepSpeed looks when it loads; at other times it has no say.
+            self._engine._config.load_universal_checkpoint = True
+            try:
+                self._load(whole)
+            finally:
+                self._engine._config.load_universal_checkpoint = False
+
+    def close(self) -> None:
+        self._engine.destroy()
+
+    def _load(self, folder: Path) -> None:
         path, _ = self._engine.load_checkpoint(
             str(folder), tag=TAG, load_module_strict=self._learnt is None
         )
@@ -104,11 +129,57 @@ class DeepSpeedEngine:
                 f"checkpoint {folder} has no state for this engine; delete the folder"
             )
 
-    def close(self) -> None:
-        self._engine.destroy()
-
     def _clip(self, parameters: list[torch.nn.Parameter], max_norm: float) -> None:
         self._own_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+
+
+def parts(folder: Path) -> int:
+    """Ranks among which the optimiser's state was cut up; 0 when each had it whole."""
+    return len(list((folder / TAG).glob(OPTIMIZERS)))
+
+
+@contextlib.contextmanager
+def regrouped(folder: Path) -> Iterator[Path]:
+    """The checkpoint in a form that any number of ranks can load: DeepSpeed's universal one, beside
+    it for as long as that takes. Collective.
+    """
+    whole = folder / REGROUPED
+    if dist.get_rank() == 0:
+        shutil.rmtree(whole, ignore_errors=True)
+        try:
+            make_universal(folder / TAG, whole / TAG)
+        except OSError as fault:
+            raise StorageError(
+                f"checkpoint {folder} could not be written anew for {dist.get_world_size()} ranks: "
+                f"{fault}; free as much space as it takes and resume"
+            ) from fault
+    dist.barrier()
+    yield whole
+    dist.barrier()
+    if dist.get_rank() == 0:
+        shutil.rmtree(whole, ignore_errors=True)
+
+
+def make_universal(given: Path, made: Path) -> None:
+    """What DeepSpeed's command line does, in this process and without a word."""
+    made.mkdir(parents=True)
+    # It takes paths for patterns, and ours may hold characters that mean something in those.
+    with tempfile.TemporaryDirectory() as plain:
+        source, target = Path(plain, "given"), Path(plain, "made")
+        source.symlink_to(given.absolute())
+        target.symlink_to(made.absolute())
+        words = argparse.Namespace(
+            input_folder=str(source),
+            output_folder=str(target),
+            num_extract_workers=1,
+            num_merge_workers=1,
+            keep_temp_folder=False,
+            strict=True,
+            inject_missing_state=True,
+        )
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            ds_to_universal.main(words)
 
 
 def gathered(folder: Path) -> dict[str, torch.Tensor]:

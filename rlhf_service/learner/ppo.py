@@ -40,6 +40,9 @@ class PpoLearner:
     group: Group
     device: torch.device
     seed: int
+    parts: int = 1
+    """Of this rank's rows, shuffled each for itself, so that minibatches are the same rows whatever
+    the number of ranks."""
 
     @torch.no_grad()
     def annotate(self, batch: ExperienceBatch) -> Recall:
@@ -171,8 +174,12 @@ class PpoLearner:
 
     def _minibatches(self, num_rows: int, step: int, epoch: int) -> list[list[int]]:
         """This rank's rows, shuffled by (seed, step, epoch) and cut; the same count on every rank."""
-        order = np.random.default_rng([self.seed, step, epoch]).permutation(num_rows)
-        return [part.tolist() for part in np.array_split(order, self.stage.ppo.minibatches)]
+        each = num_rows // self.parts
+        order = np.random.default_rng([self.seed, step, epoch]).permutation(each)
+        return [
+            [first + row for first in range(0, num_rows, each) for row in cut.tolist()]
+            for cut in np.array_split(order, self.stage.ppo.minibatches)
+        ]
 
     def _whole_step(self, batch: ExperienceBatch, rows: list[int]) -> WholeStep:
         """What one optimiser step covers, over all ranks."""

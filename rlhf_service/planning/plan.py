@@ -23,6 +23,7 @@ ASSUMED_OF_GPUS = (
 ASSUMED_OF_WORDS = (
     "a tokenizer that is trained in the job has all of vocab_size; on little data it has fewer"
 )
+ASSUMED_OF_RANKS = "all ranks run; with fewer of them (min_workers) every step takes longer"
 UNCALIBRATED = "this machine was not measured; run `rlhf calibrate` on it"
 NO_GPU = "the learners run on GPUs, and no GPU of the catalogue was named to plan for"
 
@@ -44,6 +45,10 @@ def plan_job(spec: JobSpec, setting: Setting) -> JobPlan:
         assumptions.append(ASSUMED_OF_GPUS)
     if spec.model.type == "scratch":
         assumptions.append(ASSUMED_OF_WORDS)
+    reasons = [*verdict.reasons, *dict.fromkeys(unknown)]
+    if spec.resources.learner.elastic:
+        assumptions.append(ASSUMED_OF_RANKS)
+        reasons += with_fewest(spec, setting) if verdict.fits else []
     return JobPlan(
         device=device.name if device else "unknown",
         source=device.source if device else missing,
@@ -51,10 +56,20 @@ def plan_job(spec: JobSpec, setting: Setting) -> JobPlan:
         stages=stages,
         seconds=total(stage.seconds for stage in stages),
         fits=verdict.fits,
-        reasons=(*verdict.reasons, *dict.fromkeys(unknown)),
+        reasons=tuple(reasons),
         advice=(),
         assumptions=tuple(assumptions),
     )
+
+
+def with_fewest(spec: JobSpec, setting: Setting) -> list[str]:
+    """Why the job would not fit with the fewest ranks, each of which holds a larger part."""
+    fewest = spec.resources.learner.fewest
+    raw = spec.model_dump(mode="json")
+    raw["resources"]["learner"] |= {"num_workers": fewest, "min_workers": None}
+    plan = plan_job(JobSpec.model_validate(raw), setting)
+    at = f"resources.learner.min_workers: with only {fewest} of the learner ranks it would not fit"
+    return [f"{at}: {reason}" for reason in plan.reasons] if plan.fits is False else []
 
 
 def stage_plan(

@@ -44,6 +44,10 @@ class RecoverySpec(Section):
     """Restarts within one attempt: of the learner group when a rank dies, and of each rollout actor,
     reward actor and the weight store when it stalls. One more ends the attempt, or the job."""
 
+    resize_interval: float = Field(default=60, ge=1)
+    """Seconds between two looks for room for more ranks, with `resources.learner.min_workers`. A group
+    that grows starts again from the newest checkpoint."""
+
     request_timeout: float = Field(default=300, gt=0)
     """Seconds that a rollout or reward actor may spend on one phase (starting, building its engine,
     fetching weights, generating, scoring), or without a sign of life, before it counts as stalled
@@ -148,22 +152,31 @@ class JobSpec(Section):
 
     @model_validator(mode="after")
     def batches_divide_over_ranks(self) -> JobSpec:
-        ranks = self.resources.learner.num_workers
+        learner = self.resources.learner
+        ranks, over = learner.shares, f"the {learner.num_workers} learner ranks"
+        if learner.elastic:
+            over = (
+                f"every number of learner ranks from resources.learner.min_workers, {learner.fewest}, "
+                f"to num_workers, {learner.num_workers}"
+            )
         for index, stage in enumerate(self.stages):
             if isinstance(stage, PpoStage):
                 field, rows = "prompts_per_step", stage.prompts_per_step
                 per_rank = rows * stage.samples_per_prompt // ranks
                 if rows % ranks == 0 and per_rank < stage.ppo.minibatches:
+                    share = "share that ranks may have" if learner.elastic else "rank"
                     raise ValueError(
                         f"stages[{index}].ppo.minibatches: {stage.ppo.minibatches} minibatches of "
-                        f"{per_rank} responses a rank; lower it or raise prompts_per_step"
+                        f"{per_rank} responses a {share}; lower it or raise prompts_per_step"
                     )
             else:
                 field, rows = "batch_size", stage.batch_size
             if rows % ranks:
+                remedy = f"use a multiple of {ranks}"
+                if learner.elastic:
+                    remedy += ", or raise min_workers"
                 raise ValueError(
-                    f"stages[{index}].{field}: {rows} is not divisible by the {ranks} learner ranks; "
-                    f"use a multiple of {ranks}"
+                    f"stages[{index}].{field}: {rows} is not divisible by {over}; {remedy}"
                 )
         return self
 

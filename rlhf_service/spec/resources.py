@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import lcm
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_service.spec.base import Section
+
+LARGEST = 2**31
+"""No batch has more rows."""
 
 
 class LearnerResources(Section):
@@ -14,6 +18,11 @@ class LearnerResources(Section):
 
     num_workers: int = Field(default=1, ge=1)
     """Learner ranks."""
+
+    min_workers: int | None = Field(default=None, ge=1)
+    """Fewest ranks to go on with when there is no room for all, as after a machine was lost; the group
+    grows again when room is back. `num_workers` when absent. Batches must divide over every number
+    of ranks from here to there."""
 
     cpus_per_worker: float = Field(default=1, gt=0)
     """CPUs reserved for each rank."""
@@ -23,6 +32,34 @@ class LearnerResources(Section):
 
     threads: int | None = Field(default=None, ge=1)
     """Torch threads of a rank; the whole CPUs it reserves, at least 1, when absent."""
+
+    @model_validator(mode="after")
+    def no_more_than_all(self) -> LearnerResources:
+        if self.fewest > self.num_workers:
+            raise ValueError(
+                f"min_workers: {self.min_workers} is more than num_workers, {self.num_workers}; "
+                "lower it, or leave it out to wait for all of them"
+            )
+        return self
+
+    @property
+    def fewest(self) -> int:
+        return self.num_workers if self.min_workers is None else self.min_workers
+
+    @property
+    def elastic(self) -> bool:
+        """Whether the number of ranks may change while the job runs."""
+        return self.fewest < self.num_workers
+
+    @property
+    def shares(self) -> int:
+        """What batches are a multiple of, to divide over every number of ranks that may run."""
+        found = 1
+        for ranks in range(self.fewest, self.num_workers + 1):
+            found = lcm(found, ranks)
+            if found > LARGEST:  # it would only grow
+                break
+        return found
 
     @property
     def num_threads(self) -> int:

@@ -120,6 +120,7 @@ def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLe
         group=context.group,
         device=context.device,
         seed=context.spec.seed,
+        parts=max(1, context.spec.resources.learner.shares // context.group.size),
     )
 
 

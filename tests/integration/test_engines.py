@@ -23,9 +23,9 @@ SECONDS = 600
 
 
 @functools.cache
-def plain(adapter: bool):
+def plain(adapter: bool, outputs: int):
     """Norms and weights of three steps in plain torch."""
-    network = make_network(adapter)
+    network = make_network(adapter, outputs)
     engine = PlainEngine(network, OptimizerSpec(max_grad_norm=0.05))
     inputs = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(1))
     targets = torch.randint(0, 4, (3, 8), generator=torch.Generator().manual_seed(2))
@@ -46,6 +46,7 @@ class Case:
     precision: str = "fp32"
     offload: bool = False
     adapter: bool = False
+    outputs: int = 4
 
 
 CASES = [
@@ -64,45 +65,95 @@ CASES = [
 ]
 
 
+ELASTIC = [
+    Case(0, 0, 8),
+    Case(0, 1, 2, outputs=5),  # does not divide over two ranks
+    Case(0, 2, 3, outputs=5),
+    Case(0, 3, 2, outputs=5),
+    Case(0, 2, 2, offload=True),
+    Case(0, 3, 4, offload=True),
+    Case(0, 1, 2, "bf16"),
+    Case(0, 2, 2, "bf16"),
+    Case(0, 3, 2, "bf16"),
+    Case(0, 0, 2, adapter=True),
+    Case(0, 1, 2, adapter=True),
+    Case(0, 2, 2, adapter=True),
+    Case(0, 3, 2, adapter=True),
+    Case(0, 2, 2, "bf16", adapter=True),
+]
+"""Ways to train that change the number of ranks between the last two steps."""
+
+Told = dict[str, dict[str, Any]]
+"""By name of the task."""
+
+
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, dict[str, Any]]:
-    """What came of each case. Those of as many ranks share their processes."""
-    found: dict[Case, dict[str, Any]] = {}
-    for ranks in (1, 2):
-        cases = [case for case in CASES if case.ranks == ranks]
-        folder = tmp_path_factory.mktemp(f"ranks-{ranks}")
-        given = json.dumps([asdict(case) for case in cases])
-        words = [sys.executable, "-m", "tests.integration.engine_worker", given]
-        log = folder / "log"
-        with log.open("wb") as out:
-            workers = [
-                subprocess.Popen(
-                    [*words, str(rank), str(ranks), str(folder)], cwd=ROOT, stdout=out, stderr=out
-                )
-                for rank in range(ranks)
-            ]
-            try:
-                for worker in workers:
-                    worker.wait(SECONDS)
-            finally:
-                for worker in workers:
-                    worker.kill()
-        for number, case in enumerate(cases):
-            told = folder / f"{number}.json"
-            found[case] = json.loads(told.read_text()) if told.exists() else {"no": log.read_text()}
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What came of every task. Those of as many ranks share their processes."""
+    folder = tmp_path_factory.mktemp("engines")
+    alone = tasks("run", [case for case in CASES if case.ranks == 1])
+    together = tasks("run", [case for case in CASES if case.ranks == 2])
+    left_by_one, left_by_two = tasks("leave", ELASTIC, "1-2-"), tasks("leave", ELASTIC, "2-1-")
+    found = launch(1, alone + left_by_one, folder / "first")
+    found |= launch(2, together + left_by_two + tasks("go_on", ELASTIC, "1-2-"), folder / "second")
+    return found | launch(1, tasks("go_on", ELASTIC, "2-1-"), folder / "third")
+
+
+def tasks(do: str, cases: list[Case], before: str = "") -> list[dict[str, Any]]:
+    return [{"do": do, "name": f"{before}{case}", "case": asdict(case)} for case in cases]
+
+
+def launch(ranks: int, given: list[dict[str, Any]], folder: Path) -> Told:
+    """Do the tasks on so many ranks."""
+    folder.mkdir()
+    words = [sys.executable, "-m", "tests.integration.engine_worker", json.dumps(given)]
+    log = folder / "log"
+    with log.open("wb") as out:
+        workers = [
+            subprocess.Popen(
+                [*words, str(rank), str(ranks), str(folder)], cwd=ROOT, stdout=out, stderr=out
+            )
+            for rank in range(ranks)
+        ]
+        try:
+            for worker in workers:
+                worker.wait(SECONDS)
+        finally:
+            for worker in workers:
+                worker.kill()
+    found = {}
+    for task in given:
+        told = folder / f"{task['name']}.json"
+        found[task["name"]] = (
+            json.loads(told.read_text()) if told.exists() else {"no": log.read_text()}
+        )
     return found
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_stage_ranks_and_microbatches_make_the_same_steps(outcomes, case):
-    found = outcomes[case]
+    found = outcomes[str(case)]
+    agree(found, case, slice(None))
+    assert found["restored"]
+    assert found["read"]  # without an engine
+
+
+@pytest.mark.parametrize("change", ["1-2-", "2-1-"])
+@pytest.mark.parametrize("case", ELASTIC, ids=str)
+def test_other_ranks_go_on_with_the_same_step(outcomes, case, change):
+    found = outcomes[f"{change}{case}"]
+    agree(found, case, slice(-1, None))
+    assert found["restored"]
+    assert found["clean"]
+
+
+def agree(found: dict[str, Any], case: Case, steps: slice) -> None:
+    """With plain torch, in these steps."""
     assert "no" not in found, found["no"][-3000:]
-    norms, state = plain(case.adapter)
+    norms, state = plain(case.adapter, case.outputs)
     assert found["state"].keys() == state.keys()
     exact = case.precision == "fp32"
-    assert found["norms"] == pytest.approx(norms, rel=1e-5 if exact else 2e-2)
+    assert found["norms"] == pytest.approx(norms[steps], rel=1e-5 if exact else 2e-2)
     for name, tensor in state.items():
         tolerance = {"rtol": 0, "atol": 1e-6 if exact else 5e-3}
         torch.testing.assert_close(torch.tensor(found["state"][name]), tensor, **tolerance)
-    assert found["restored"]
-    assert found["read"]  # without an engine

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cluster.kuberay.groups import pod_groups, roles_of
 from cluster.kuberay.manifest import NAME_LIMIT, object_name, rayjob
 from cluster.kuberay.quantity import quantity
-from cluster.placement import learner_bundle, pools_bundles, slot
+from cluster.placement import group_size, learner_bundle, pools_bundles, slot
 from rlhf_service.errors import SpecError
 from tests.helm.schemas import faults_of, operator_faults
 from tests.kuberay.conftest import job_spec, ppo_spec, settings_of
@@ -64,6 +64,15 @@ def test_the_slots_of_pods_are_those_that_bundles_take():
         [(name, each)] = groups[role].slots.items()
         assert sum(bundle[name] for bundle in mine) <= groups[role].replicas * each
     assert not any(key.startswith("rlhf_") for b in pools_bundles(spec.resources) for key in b)
+
+
+def test_pods_are_there_for_all_ranks_of_a_group_that_may_go_on_with_fewer():
+    learner = {"num_workers": 2, "cpus_per_worker": 4}
+    whole, elastic = ppo_spec(learner=learner), ppo_spec(learner=learner | {"min_workers": 1})
+    settings = settings_of(pod_cpus=4)
+    assert pod_groups(elastic, settings) == pod_groups(whole, settings)
+    assert group_size(whole.resources.learner) == 2
+    assert group_size(elastic.resources.learner) == (1, 2)
 
 
 def test_a_process_larger_than_a_pod_is_refused_by_field():

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,3 +92,13 @@ def test_out_of_order_settling_moves_the_cursor_only_past_whole_ground():
     assert ledger.settle(first).cursor == 4
     with pytest.raises(ValueError, match="not leased"):
         ledger.settle(second)
+
+
+def test_a_rank_that_was_not_there_takes_the_first_ones_random_state(checkpoints):
+    torch.manual_seed(3)
+    checkpoints.save("ppo", 1, writer("one"))
+    wanted = torch.rand(4)
+    torch.manual_seed(4)
+    joined = CheckpointFolder(checkpoints.root, 2, SoloGroup(rank=1, size=2))
+    joined.restore_rng(joined.latest("ppo"))
+    assert torch.equal(torch.rand(4), wanted)

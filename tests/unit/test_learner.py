@@ -315,3 +315,19 @@ def test_a_channel_within_one_process_forgets_old_versions():
     assert channel.fetch(5).version == 5
     with pytest.raises(WeightsUnavailable):
         channel.fetch(3)
+
+
+def test_minibatches_are_the_same_rows_whatever_the_number_of_ranks(networks):
+    """Of 36 rows that lie on 1, 2, 3 or 6 ranks of a group that may have any of these sizes."""
+    rows, shares, minibatches = 36, 6, 3
+    found = []
+    for ranks in (1, 2, 3, 6):
+        learner = dataclasses.replace(
+            learner_of(networks, stage_of(minibatches=minibatches)), parts=shares // ranks
+        )
+        each = rows // ranks
+        cuts = learner._minibatches(each, step=4, epoch=1)
+        assert all(len(cut) == each // minibatches for cut in cuts)
+        found.append([{rank * each + row for rank in range(ranks) for row in cut} for cut in cuts])
+    assert all(other == found[0] for other in found)
+    assert set().union(*found[0]) == set(range(rows))

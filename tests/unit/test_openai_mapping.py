@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from api.openai.mapping import Dataset, param_of, to_spec
+from api.openai.mapping import Dataset, num_shares, param_of, to_spec
 from api.openai.request import EXAMPLES, CreateJob
 from rlhf_service.errors import SpecError
 from rlhf_service.spec import DpoStage, FolderModel, PpoStage, SftStage
@@ -76,6 +76,15 @@ def test_every_row_is_seen_epochs_times(
     assert isinstance(stage, SftStage)
     assert stage.batch_size % ranks == 0
     assert epochs * rows <= stage.steps * stage.batch_size < epochs * rows + stage.batch_size
+
+
+@pytest.mark.parametrize(
+    ("learner", "shares"),
+    [({"num_workers": 4, "min_workers": 2}, 12), ({"num_workers": 4, "min_workers": 9}, 1)],
+)
+def test_a_batch_of_ours_divides_over_every_number_of_ranks(learner, shares) -> None:
+    assert num_shares({"learner": learner}) == shares
+    assert num_shares({"learner": "none"}) == num_shares({}) == 1
 
 
 def test_the_older_place_of_hyperparameters() -> None:

@@ -192,6 +192,22 @@ def test_a_job_on_gpus_needs_one_named_and_fits_it_or_not(tmp_path):
     assert plan_job(spread, Setting(host=machine(), gpu=gpu_profile("H100"))).fits is True
 
 
+def test_ranks_that_are_too_few_to_hold_the_job_are_named(tmp_path):
+    folder(tmp_path, layers=32, width=4096, heads=32)
+    raw = sft().model_dump(mode="json", exclude_unset=True)
+    raw |= {"model": {"type": "folder", "path": str(tmp_path)}}
+    raw["learner"] = {"precision": "bf16", "zero_stage": 3, "micro_batch_size": 1}
+    raw["resources"] = {"learner": {"num_workers": 4, "min_workers": 1, "gpus_per_worker": 1}}
+    raw["stages"][0]["batch_size"] = 12
+    setting = Setting(host=machine(), gpu=gpu_profile("H100"))
+    plan = plan_job(JobSpec.model_validate(raw), setting)
+    assert plan.fits is True
+    [reason] = plan.reasons
+    assert reason.startswith("resources.learner.min_workers: with only 1 of the learner ranks")
+    raw["resources"]["learner"]["min_workers"] = 3
+    assert plan_job(JobSpec.model_validate(raw), setting).reasons == ()
+
+
 @pytest.mark.parametrize("name", GPUS)
 def test_a_gpu_computes_no_faster_than_its_maker_says(name):
     profile, gpu = gpu_profile(name), GPUS[name]

@@ -41,6 +41,20 @@ CHANGES = [
         lambda s: s["resources"]["learner"].update(num_workers=3),
         "not divisible by the 3 learner ranks",
     ),
+    (
+        lambda s: s["resources"]["learner"].update(num_workers=2, min_workers=3),
+        "min_workers: 3 is more than num_workers, 2",
+    ),
+    (lambda s: s["resources"]["learner"].update(min_workers=0), "greater than or equal to 1"),
+    (
+        lambda s: s["resources"]["learner"].update(num_workers=4, min_workers=2),
+        "8 is not divisible by every number of learner ranks from resources.learner.min_workers, 2, "
+        "to num_workers, 4; use a multiple of 12",
+    ),
+    (
+        lambda s: s["resources"]["learner"].update(num_workers=10**9, min_workers=1),
+        "or raise min_workers",
+    ),
     (lambda s: s["stages"][2]["ppo"].update(minibatches=99), "only 4 responses"),
     (lambda s: s["stages"][2]["ppo"]["kl"].update(placement="loss"), "zero expected gradient"),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from cluster.stacks import by_py_spy, culprits, stacks
 from cluster.watchdog import LearnerPost, Pulse, Watchdog
 from rlhf_service.events import JobStopped, RoleStopped
 from rlhf_service.storage import JobFolder
-from rlhf_service.vitals import Sign, Vitals, read_signs
+from rlhf_service.vitals import Sign, Vitals, forget_signs, read_signs
 
 HANGING = """
 import sys, time
@@ -161,3 +162,17 @@ def test_a_process_says_by_itself_that_it_lives(
     assert sign().count == before.count + 1
     vitals.close()
     assert read_signs(tmp_path) == []
+
+
+def test_a_group_that_became_smaller_has_no_sign_of_those_that_are_gone(tmp_path: Path) -> None:
+    roles = ("learner-0", "learner-1", "rollout-0")
+    for vitals in [Vitals(tmp_path / f"{role}.json", role) for role in roles]:
+        kept = (tmp_path / f"{vitals._role}.json").read_text()
+        vitals.close()
+        (tmp_path / f"{vitals._role}.json").write_text(kept)
+    assert [sign.role for sign in read_signs(tmp_path)] == list(roles)
+    forget_signs(tmp_path, "learner")
+    forget_signs(tmp_path / "not there yet", "learner")
+    alone = Vitals(tmp_path / "learner.json", "learner")
+    assert [sign.role for sign in read_signs(tmp_path)] == ["learner", "rollout-0"]
+    alone.close()

@@ -1,0 +1,144 @@
+"""A learner group that changes its size while it trains, on real Ray with one machine and two."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from cluster.local import LocalCluster, descendants, die_with_parent, ray_command
+from rlhf_service.spec import JobSpec
+from rlhf_service.stages.pipeline import run_pipeline
+from rlhf_service.storage import JobFolder
+from tests.integration.conftest import wait_until
+from tests.small import stage_context
+
+STEPS = 60
+POLL = "1"
+"""Seconds between two looks of Ray Train at its workers. A checkpoint's step waits for one, so the
+steps are as slow as this, and what happens between them happens before the last."""
+
+
+@pytest.fixture
+def spec(pipeline_spec: JobSpec) -> JobSpec:
+    changed = pipeline_spec.model_dump(mode="json", exclude_unset=True)
+    changed["stages"] = [changed["stages"][0] | {"steps": STEPS}]
+    changed["checkpoint"] = {"every": 1}
+    changed["learner"] = {"zero_stage": 2}
+    changed["recovery"] = {"resize_interval": 1}
+    changed["resources"] = {"learner": {"num_workers": 2, "min_workers": 1, "threads": 1}}
+    return JobSpec.model_validate(changed)
+
+
+def test_a_group_begins_with_what_fits_grows_and_survives_a_machine(tmp_path, spec):
+    folder = JobFolder(tmp_path / "job-elastic")
+    folder.events.mkdir(parents=True)
+    folder.spec.write_text(spec.model_dump_json())
+    with LocalCluster(tmp_path / "ray", num_cpus=1) as cluster, driver(cluster, folder) as running:
+        wait_until(lambda: len(steps(folder)) > 1, 120, "steps of one rank")
+        assert lives(folder) == [1]
+        with machine(cluster):
+            wait_until(lambda: lives(folder)[-1] == 2, 180, "the second rank")
+            grown = len(steps(folder))
+            wait_until(lambda: len(steps(folder)) > grown + 1, 120, "steps of two ranks")
+        # The machine is gone, without a word.
+        wait_until(lambda: lives(folder)[-1] == 1, 180, "the group with one rank again")
+        assert running.wait(300) == 0, folder.driver_log(1).read_text()[-3000:]
+    assert lives(folder) == [1, 2, 1]
+    assert json.loads(folder.result.read_text())
+    done = [step for step, _ in steps(folder)]
+    assert sorted(set(done)) == list(range(1, STEPS + 1))
+    assert len(done) <= STEPS + 4  # at each change, what came after the newest checkpoint
+
+    alone = stage_context(spec, tmp_path / "undisturbed")  # plain torch
+    run_pipeline(alone)
+    losses = {e.step: e.report.loss for e in alone.sink.events if e.type == "step"}
+    for step, loss in steps(folder):
+        assert loss == pytest.approx(losses[step], rel=1e-3, abs=1e-4), step
+    final, wanted = (
+        AutoModelForCausalLM.from_pretrained(f.model).state_dict() for f in (folder, alone.folder)
+    )
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(final[name], tensor, rtol=0, atol=1e-3)
+
+
+@contextmanager
+def driver(cluster: LocalCluster, folder: JobFolder) -> Iterator[subprocess.Popen[bytes]]:
+    """The job's driver, as the Ray Jobs API starts it."""
+    environment = {
+        **os.environ,
+        **cluster.environment,
+        "RAY_ADDRESS": cluster.address,
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": POLL,
+    }
+    words = [sys.executable, "-m", "cluster.driver", "--job", str(folder.root), "--attempt", "1"]
+    process = subprocess.Popen(words, env=environment, preexec_fn=die_with_parent)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def machine(cluster: LocalCluster) -> Iterator[None]:
+    """A second one with a CPU; in the end it is killed with all its processes."""
+    words = [*ray_command(), "start", "--block", f"--address={cluster.address}", "--num-cpus=1"]
+    options = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
+    process = subprocess.Popen(
+        [*words, *options, "--disable-usage-stats"],
+        env=os.environ | cluster.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        yield
+    finally:
+        family = descendants(process.pid)
+        for one in family:
+            try:
+                one.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(family, timeout=30)
+        process.wait()
+
+
+def steps(folder: JobFolder) -> list[tuple[int, float]]:
+    """Each step that rank 0 has reported, with its loss, in the order of the group's lives."""
+    return [
+        (event["step"], event["report"]["loss"])
+        for event in said(folder, "a1-learner-*-0.jsonl")
+        if event["type"] == "step"
+    ]
+
+
+def lives(folder: JobFolder) -> list[int]:
+    """Ranks that have spoken in each life of the group."""
+    found: dict[int, int] = {}
+    for path in folder.events.glob("a1-learner-*.jsonl"):
+        life = int(path.stem.split("-")[2])
+        found[life] = found.get(life, 0) + 1
+    return [found[life] for life in sorted(found)]
+
+
+def said(folder: JobFolder, pattern: str) -> Iterator[dict]:
+    def life(path: Path) -> int:
+        return int(path.stem.split("-")[2])
+
+    for path in sorted(folder.events.glob(pattern), key=life):
+        for line in path.read_text().splitlines():
+            try:
+                yield json.loads(line)["event"]
+            except ValueError:
+                continue  # torn by the kill
