@@ -13,7 +13,7 @@ from cluster.outcome import REPEATS, Outcome, record_fault
 from cluster.placement import group_size, has_slots, learner_bundle, slot
 from cluster.replay import next_life, reported_steps
 from rlhf_service.errors import RoleStalled, TrainingError, UserError
-from rlhf_service.events import Recovered
+from rlhf_service.events import Log, Recovered
 from rlhf_service.job import StopReason
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
@@ -184,10 +184,12 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
         progress=place.reach,
         entered=lambda phase: vitals.enter(f"{phase}, {place}"),
     )
+    ranks = f"{group.size} of {spec.resources.learner.num_workers} ranks"
     if life > 1:
-        ranks = f"{group.size} of {spec.resources.learner.num_workers} ranks"
         message = f"the learner group restarted with {ranks}"
         context.emit(Recovered(role="learner", message=message))
+    elif group.size < spec.resources.learner.num_workers:
+        context.emit(Log(message=f"the learner group begins with {ranks}"))
     try:
         run_pipeline(context)
     except StopRequested as stopped:

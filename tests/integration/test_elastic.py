@@ -31,7 +31,8 @@ steps are as slow as this, and what happens between them happens before the last
 @pytest.fixture
 def spec(pipeline_spec: JobSpec) -> JobSpec:
     changed = pipeline_spec.model_dump(mode="json", exclude_unset=True)
-    changed["stages"] = [changed["stages"][0] | {"steps": STEPS}]
+    optimizer = {"learning_rate": 1e-3}
+    changed["stages"] = [changed["stages"][0] | {"steps": STEPS, "optimizer": optimizer}]
     changed["checkpoint"] = {"every": 1}
     changed["learner"] = {"zero_stage": 2}
     changed["recovery"] = {"resize_interval": 1}
@@ -54,6 +55,12 @@ def test_a_group_begins_with_what_fits_grows_and_survives_a_machine(tmp_path, sp
         wait_until(lambda: lives(folder)[-1] == 1, 180, "the group with one rank again")
         assert running.wait(300) == 0, folder.driver_log(1).read_text()[-3000:]
     assert lives(folder) == [1, 2, 1]
+    told = [e["message"] for e in said(folder, "a1-learner-*-0.jsonl") if "message" in e]
+    assert [message.rpartition("with ")[2] for message in told if "learner group" in message] == [
+        "1 of 2 ranks",
+        "2 of 2 ranks",
+        "1 of 2 ranks",
+    ]
     assert json.loads(folder.result.read_text())
     done = [step for step, _ in steps(folder)]
     assert sorted(set(done)) == list(range(1, STEPS + 1))
@@ -94,8 +101,9 @@ def machine(cluster: LocalCluster) -> Iterator[None]:
     """A second one with a CPU; in the end it is killed with all its processes."""
     words = [*ray_command(), "start", "--block", f"--address={cluster.address}", "--num-cpus=1"]
     options = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
+    ports = ["--min-worker-port=0", "--max-worker-port=0"]  # the first machine has the usual ones
     process = subprocess.Popen(
-        [*words, *options, "--disable-usage-stats"],
+        [*words, *options, *ports, "--disable-usage-stats"],
         env=os.environ | cluster.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

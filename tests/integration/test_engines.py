@@ -73,11 +73,8 @@ ELASTIC = [
     Case(0, 2, 2, offload=True),
     Case(0, 3, 4, offload=True),
     Case(0, 1, 2, "bf16"),
-    Case(0, 2, 2, "bf16"),
     Case(0, 3, 2, "bf16"),
-    Case(0, 0, 2, adapter=True),
     Case(0, 1, 2, adapter=True),
-    Case(0, 2, 2, adapter=True),
     Case(0, 3, 2, adapter=True),
     Case(0, 2, 2, "bf16", adapter=True),
 ]
