@@ -101,4 +101,6 @@ def check_resources(spec: JobSpec, capacity: Capacity) -> None:
             field, remedy = "resources.learner.num_workers", "lower it, or reserve less per worker"
         else:
             field, remedy = "resources.rollout.num_actors", "ask for fewer or smaller actors"
-        raise SpecError(f"the job needs {total:g} {noun}; the cluster has {has:g}: {remedy}", field)
+        raise SpecError(
+            f"the job needs {total:g} {noun}; the cluster has at most {has:g}: {remedy}", field
+        )

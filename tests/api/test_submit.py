@@ -81,14 +81,14 @@ BAD = [
         top(resources={"learner": {"num_workers": 2, "cpus_per_worker": 4}}),
         400,
         "resources.learner.num_workers",
-        "needs 8 CPUs; the cluster has 2",
+        "needs 8 CPUs; the cluster has at most 2",
     ),
     (
         "GPUs where there are none",
         top(resources={"learner": {"gpus_per_worker": 1}}),
         400,
         "resources.learner.num_workers",
-        "needs 1 GPUs; the cluster has 0",
+        "needs 1 GPUs; the cluster has at most 0",
     ),
 ]
 
@@ -136,7 +136,7 @@ async def test_pools_count_when_a_stage_uses_them(world: World) -> None:
     answer = await world.client.post("/v1/jobs", json=spec)
     assert answer.status_code == 400
     assert answer.json()["param"] == "resources.rollout.num_actors"
-    assert "needs 9.25 CPUs; the cluster has 2" in answer.json()["detail"]
+    assert "needs 9.25 CPUs; the cluster has at most 2" in answer.json()["detail"]
 
 
 async def test_an_unreachable_cluster_is_no_reason_to_refuse(world: World) -> None:
