@@ -33,6 +33,19 @@ TEMPORARY = "rlhf-"
 OBJECT_STORE_BYTES = 512 * 1024**2
 PR_SET_PDEATHSIG = 1
 
+PORTS = (
+    "port",
+    "dashboard-port",
+    "ray-client-server-port",
+    "node-manager-port",
+    "object-manager-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "metrics-export-port",
+    "runtime-env-agent-port",
+)
+"""Options of `ray start` that take a port each; left out, clusters of one machine would meet."""
+
 
 class LocalCluster:
     """A Ray head with its dashboard on loopback, token authentication on.
@@ -70,7 +83,7 @@ class LocalCluster:
         # Unix sockets lie below it, and their paths have a short limit.
         self._temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
         write_atomically(self._folder / "temporary", str(self._temporary))
-        ports = free_ports(9)
+        ports = free_ports(len(PORTS))
         self.address = f"127.0.0.1:{ports[0]}"
         self.dashboard_url = f"http://127.0.0.1:{ports[1]}"
         self.metrics_address = f"127.0.0.1:{ports[7]}"
@@ -150,17 +163,6 @@ class LocalCluster:
             self._lock = None
 
     def _arguments(self, ports: Sequence[int]) -> list[str]:
-        names = (
-            "port",
-            "dashboard-port",
-            "ray-client-server-port",
-            "node-manager-port",
-            "object-manager-port",
-            "dashboard-agent-listen-port",
-            "dashboard-agent-grpc-port",
-            "metrics-export-port",
-            "runtime-env-agent-port",
-        )
         return [
             "start",
             "--head",
@@ -172,7 +174,7 @@ class LocalCluster:
             f"--num-cpus={self._num_cpus}",
             f"--temp-dir={self._temporary}",
             f"--object-store-memory={OBJECT_STORE_BYTES}",
-            *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
+            *(f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)),
         ]
 
     def _wait_until_ready(self) -> None:

@@ -21,7 +21,7 @@ import httpx
 import psutil
 from ray.util import get_node_ip_address
 
-from cluster.local import SERVER_ENVIRONMENT, die_with_parent, free_ports, ray_command
+from cluster.local import PORTS, SERVER_ENVIRONMENT, die_with_parent, free_ports, ray_command
 from rlhf_service.storage import write_private
 from tests.integration.conftest import wait_until
 from tests.integration.test_local_cluster import marked
@@ -113,18 +113,7 @@ def growing_cluster(
     token = secrets.token_hex(32)
     write_private(folder / "ray-token", token)
     temporary = tempfile.mkdtemp(prefix="rlhf-")  # paths of sockets are short
-    names = (
-        "port",
-        "dashboard-port",
-        "ray-client-server-port",
-        "node-manager-port",
-        "object-manager-port",
-        "dashboard-agent-listen-port",
-        "dashboard-agent-grpc-port",
-        "metrics-export-port",
-        "runtime-env-agent-port",
-    )
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     config = configuration(f"{get_node_ip_address()}:{ports['port']}", cpus, most, idle_seconds)
     (folder / "autoscaling.json").write_text(json.dumps(config))
     environment = {
