@@ -35,6 +35,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS))
 
 
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Put back after each test: a cluster that it started has left its token there, which a control
+    plane that is started again would take for its own cluster's."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the service keeps copies of jobs' files."""
