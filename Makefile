@@ -30,10 +30,13 @@ demo: $(READY)
 serve: $(READY)
 	$(BIN)/rlhf serve
 
+# All of pyproject.toml's testpaths but tests/integration (what it names, --ignore does not leave out).
+ALONE := tests/api tests/browser tests/docker tests/helm tests/kuberay tests/unit tests/test_architecture.py
+
 test: $(READY) openai-clients
 	@# Jobs on a cluster wait as much as they compute: all else runs beside them.
 	@$(BIN)/python -m pytest tests/integration > $(VENV)/integration.log 2>&1 & cluster=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/integration; rest=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ALONE); rest=$$?; \
 	echo "tests/integration, beside it:"; wait $$cluster; cluster=$$?; cat $(VENV)/integration.log; \
 	exit $$((rest | cluster))
 
