@@ -21,7 +21,7 @@ import ray
 from cluster.meters import RayMeters
 from cluster.peaks import measured
 from cluster.readings import of_rollouts, of_scores
-from cluster.signs import vitals_of_actor
+from cluster.signs import vitals_of_process
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, WeightsCorrupt, WeightsUnavailable
 from rlhf_service.events import MemoryMeasured
@@ -86,7 +86,7 @@ class RolloutActor:
         device: str,
         threads: int,
     ) -> None:
-        self._vitals = vitals_of_actor(vitals, role_of(label))
+        self._vitals = vitals_of_process(vitals, role_of(label))
         self._label, self._device = label, device
         self._channel, self._meters = ObjectStoreChannel(store), RayMeters.of_actor(label)
         self._engine: Any = None
@@ -151,7 +151,7 @@ class RewardActor:
     """Serves ScoreRequests."""
 
     def __init__(self, label: str, vitals: Path, device: str, threads: int) -> None:
-        self._vitals = vitals_of_actor(vitals, role_of(label))
+        self._vitals = vitals_of_process(vitals, role_of(label))
         self._label, self._device = label, device
         self._rewards: dict[str, RewardFunction] = {}
         self._tracer = tracer_of_process("rlhf-reward")

@@ -61,9 +61,6 @@ RETRYABLE_END = "the learner group ended without an outcome"
 
 def main() -> int:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_SECONDS)
-    if seconds := growth_seconds(os.environ):
-        # Otherwise Ray Train takes its request back after a minute, and asks for the room anew.
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{seconds:g}")
     args = parse_arguments()
     folder = JobFolder(args.job)
     logging.basicConfig(

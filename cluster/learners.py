@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.growth import growth_seconds
 from cluster.outcome import REPEATS, Outcome, record_fault
 from cluster.placement import group_size, has_slots, learner_bundle, slot
 from cluster.replay import next_life, reported_steps
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 COLLECTIVE_SECONDS = 900
 """A rank that waits longer for the others gives up; the group then restarts."""
 
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+"""Ray Train's variable: what a group may wait for its room."""
 RECOUNT_SECONDS = "25"
 """What an elastic group waits for room before it counts again what fits: Ray looks every 20 s which
 machines there are, and may have counted one that was just lost."""
@@ -49,7 +52,10 @@ def run_learners(assignment: LearnerAssignment) -> None:
 
     spec = assignment.spec
     if spec.resources.learner.elastic:  # it asks only for what was counted, so nodes need not come
-        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = RECOUNT_SECONDS
+        os.environ[START_TIMEOUT] = RECOUNT_SECONDS
+    elif growth := growth_seconds(os.environ):
+        # Otherwise Ray Train takes its request back after a minute, and asks for the room anew.
+        os.environ.setdefault(START_TIMEOUT, f"{growth:g}")
     on_gpu = spec.resources.on_gpu
     trainer = TorchTrainer(
         learner_loop,
@@ -130,12 +136,12 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     if not spec.resources.on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
     # After the environment is set: DeepSpeed reads it when imported.
-    import ray
     import torch
 
     from cluster.meters import MeteredSink, RayMeters
     from cluster.peaks import measured
     from cluster.pools import RayPools
+    from cluster.signs import vitals_of_process
     from cluster.sinks import JsonlSink
     from rlhf_service.learner.checkpoint import CheckpointFolder
     from rlhf_service.learner.compiled import forget_abandoned_locks
@@ -145,7 +151,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     from rlhf_service.stages.pipeline import run_pipeline
     from rlhf_service.tracking.build import build_tracker
     from rlhf_service.tracking.sink import TrackedSink
-    from rlhf_service.vitals import Vitals, forget_signs
+    from rlhf_service.vitals import forget_signs
 
     for lock in forget_abandoned_locks():
         log.warning("a compiler that was killed left %s; removed", lock)
@@ -164,8 +170,7 @@ def _run(assignment: LearnerAssignment, place: Place, tracer: Tracer) -> Outcome
     producer = f"a{assignment.attempt}-learner-{life}-{group.rank}"
     job = assignment.folder.name
     role = "learner" if group.size == 1 else f"learner-{group.rank}"
-    node = ray.get_runtime_context().get_node_id()
-    vitals = Vitals(folder.vitals(assignment.attempt) / f"{role}.json", role, node)
+    vitals = vitals_of_process(folder.vitals(assignment.attempt), role)
     place.listen(vitals.enter)
     trackers = [build_tracker(kind, folder.tracking, job, spec.name) for kind in kinds]
     own = JsonlSink(folder, job, assignment.attempt, producer)

@@ -91,7 +91,7 @@ class LocalCluster:
         scratch = {"TMPDIR": str(self._temporary)}
         log = (self._folder / "ray.log").open("wb")
         self._process = subprocess.Popen(
-            [*ray_command(), *self._arguments(ports)],
+            head_command(self._num_cpus, self._temporary, ports),
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | self.environment | SERVER_ENVIRONMENT | scratch,
@@ -162,21 +162,6 @@ class LocalCluster:
             self._lock.close()
             self._lock = None
 
-    def _arguments(self, ports: Sequence[int]) -> list[str]:
-        return [
-            "start",
-            "--head",
-            "--block",
-            "--disable-usage-stats",
-            "--include-dashboard=true",
-            "--node-ip-address=127.0.0.1",
-            "--dashboard-host=127.0.0.1",
-            f"--num-cpus={self._num_cpus}",
-            f"--temp-dir={self._temporary}",
-            f"--object-store-memory={OBJECT_STORE_BYTES}",
-            *(f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)),
-        ]
-
     def _wait_until_ready(self) -> None:
         token = self.token_file.read_text(encoding="utf-8")
         headers = {"Authorization": f"Bearer {token}"}
@@ -218,6 +203,24 @@ SERVER_ENVIRONMENT = {
     # The control plane has already given the job its grace when it stops the driver.
     "RAY_JOB_STOP_WAIT_TIME_S": "5",
 }
+
+
+def head_command(num_cpus: int, temporary: Path, ports: Sequence[int]) -> list[str]:
+    """Starts a head on loopback alone; `ports` in the order of PORTS."""
+    return [
+        *ray_command(),
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--include-dashboard=true",
+        "--node-ip-address=127.0.0.1",
+        "--dashboard-host=127.0.0.1",
+        f"--num-cpus={num_cpus}",
+        f"--temp-dir={temporary}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        *(f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)),
+    ]
 
 
 def ray_command() -> list[str]:

@@ -1,4 +1,4 @@
-"""The sign of life of an actor of the pools, or of the weight store."""
+"""The sign of life of a job's process on the cluster: learner, actor of the pools, weight store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import ray
 from rlhf_service.vitals import Vitals
 
 
-def vitals_of_actor(folder: Path, role: str) -> Vitals:
-    """For the actor's process to keep; it begins with its start."""
+def vitals_of_process(folder: Path, role: str) -> Vitals:
+    """For the process to keep; it begins with its start."""
     return Vitals(folder / f"{role}.json", role, ray.get_runtime_context().get_node_id())

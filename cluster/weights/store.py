@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ray
 
-from cluster.signs import vitals_of_actor
+from cluster.signs import vitals_of_process
 from rlhf_service.newest import Newest
 
 
@@ -28,7 +28,7 @@ class WeightStore:
     def __init__(self, role: str = "", vitals: Path | None = None) -> None:
         """`vitals`: the folder of the job's signs of life; None outside a job."""
         self._published: Newest[Published] = Newest()
-        self._vitals = vitals and vitals_of_actor(vitals, role)
+        self._vitals = vitals and vitals_of_process(vitals, role)
         self._told("start")
 
     def publish(self, published: Published, kept: int) -> None:

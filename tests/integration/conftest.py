@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -76,6 +77,14 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
             return
         time.sleep(0.1)  # asking oftener takes what it waits for the time of a core
     pytest.fail(f"{what} did not happen within {seconds:g} s")
+
+
+def answers(url: str) -> bool:
+    """Whether a GET succeeds."""
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def finish(client: Client, job_id: str) -> JobStatus:

@@ -21,9 +21,9 @@ import httpx
 import psutil
 from ray.util import get_node_ip_address
 
-from cluster.local import PORTS, SERVER_ENVIRONMENT, die_with_parent, free_ports, ray_command
+from cluster.local import PORTS, SERVER_ENVIRONMENT, die_with_parent, free_ports, head_command
 from rlhf_service.storage import write_private
-from tests.integration.conftest import wait_until
+from tests.integration.conftest import answers, wait_until
 from tests.integration.test_local_cluster import marked
 
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
@@ -127,19 +127,8 @@ def growing_cluster(
         "TMPDIR": temporary,
     }
     command = [
-        *ray_command(),
-        "start",
-        "--head",
-        "--block",
-        "--disable-usage-stats",
-        "--include-dashboard=true",
-        "--node-ip-address=127.0.0.1",
-        "--dashboard-host=127.0.0.1",
-        "--num-cpus=0",
-        f"--temp-dir={temporary}",
-        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        *head_command(0, Path(temporary), list(ports.values())),
         f"--autoscaling-config={folder / 'autoscaling.json'}",
-        *(f"--{name}={port}" for name, port in ports.items()),
     ]
     try:
         with started(command, SERVER_ENVIRONMENT | environment, folder, "ray") as head:
@@ -173,15 +162,11 @@ def control_plane(
         **{f"RLHF_{name.upper()}": value for name, value in settings.items()},
     }
 
-    def ready() -> bool:
-        try:
-            return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
-
     command = [sys.executable, "-m", "api.serve"]
     with started(command, environment, folder, "api") as process:
-        wait_until(lambda: process.poll() is not None or ready(), START_SECONDS, "the API")
+        wait_until(
+            lambda: process.poll() is not None or answers(f"{url}/readyz"), START_SECONDS, "the API"
+        )
         assert process.poll() is None, (folder / "api.log").read_text()
         yield url
 

@@ -19,7 +19,7 @@ import pytest
 from rlhf_service.client import Client
 from rlhf_service.events import Recovered, RoleStopped, StepCompleted
 from rlhf_service.job import JobStatus
-from tests.integration.conftest import JOB_SECONDS, finish, wait_until
+from tests.integration.conftest import JOB_SECONDS, answers, finish, wait_until
 from tests.integration.hosts import Host, NotPermitted, network
 from tests.small import pipeline_of, write_corpus
 
@@ -105,13 +105,6 @@ def start_control(control: Host, head: Host, shared: Path) -> str:
     }
     control.run([sys.executable, "-m", "api.serve"], ENVIRONMENT | settings, "control")
     return url
-
-
-def answers(url: str, **headers: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, headers=headers).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def alive(head: Host) -> set[str]:

@@ -8,6 +8,14 @@ from rlhf_service.launching import LaunchState
 from tests.kuberay.conftest import wait_until
 
 
+def watched(kubernetes, launcher, request):
+    """The request, once it is submitted and a watch tells of it."""
+    launcher.submit(request)
+    launcher.state(request.submission_id)
+    wait_until(lambda: kubernetes.count("GET", "watch=1") == 1, "the watch")
+    return request
+
+
 def test_states_come_from_the_watch_and_not_from_one_request_each(
     kubernetes, operator, launcher, make_request
 ):
@@ -29,10 +37,7 @@ def test_a_watch_that_is_cut_goes_on_where_it_was(
     kubernetes, operator, launcher, make_request, monkeypatch
 ):
     monkeypatch.setattr(mirror, "FIRST_PAUSE", 0.01)
-    request = make_request()
-    launcher.submit(request)
-    launcher.state(request.submission_id)
-    wait_until(lambda: kubernetes.count("GET", "watch=1") == 1, "the watch")
+    request = watched(kubernetes, launcher, make_request())
     kubernetes.cut_watches()
     operator.start(request.submission_id)
     wait_until(lambda: launcher.state(request.submission_id) is LaunchState.RUNNING, "the news")
@@ -44,10 +49,7 @@ def test_a_watch_from_too_long_ago_lists_again(
     kubernetes, operator, launcher, make_request, monkeypatch
 ):
     monkeypatch.setattr(mirror, "FIRST_PAUSE", 0.01)
-    request = make_request()
-    launcher.submit(request)
-    launcher.state(request.submission_id)
-    wait_until(lambda: kubernetes.count("GET", "watch=1") == 1, "the watch")
+    request = watched(kubernetes, launcher, make_request())
     kubernetes.forget()
     kubernetes.cut_watches()
     wait_until(lambda: launcher._mirror.lists == 2, "the second list")

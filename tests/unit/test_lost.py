@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cluster.lost import lost
-from cluster.sinks import Forwarder, JsonlSink
+from cluster.sinks import JsonlSink
 from rlhf_service.artefacts.fsspec import FsspecArtefacts
 from rlhf_service.artefacts.mirror import Mirror
 from rlhf_service.events import Log
 from rlhf_service.job import StopReason
 from tests.unit.test_artefacts import checkpoint, job
+from tests.unit.test_sinks_faults import heard_by
 
 
 def test_with_copies_the_next_attempt_goes_on_without_them_the_job_ends(
@@ -37,14 +36,7 @@ def test_what_is_said_after_the_loss_is_on_disk_and_arrives(tmp_path: Path) -> N
     folder = job(tmp_path / "job-1")
     (folder.events / "a1-driver.jsonl").unlink()
     got: list[tuple[int, str]] = []
-
-    def take(request: httpx.Request) -> httpx.Response:
-        for event in json.loads(request.content)["events"]:
-            got.append((event["producer_seq"], event["event"]["message"]))
-        return httpx.Response(200, json={})
-
-    forwarder = Forwarder(folder, "http://control/events", 1, "token")
-    forwarder._client = httpx.Client(transport=httpx.MockTransport(take))
+    forwarder = heard_by(folder, got)
     sink = JsonlSink(folder, "job-1", 1, "a1-driver")
     sink.emit(Log(message="a long sentence that was said before the folder went"))
     assert forwarder._pass()

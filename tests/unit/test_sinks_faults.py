@@ -31,8 +31,9 @@ def got() -> list[tuple[int, str]]:
     return []
 
 
-@pytest.fixture
-def forwarder(folder: JobFolder, got: list[tuple[int, str]]) -> Iterator[Forwarder]:
+def heard_by(folder: JobFolder, got: list[tuple[int, str]]) -> Forwarder:
+    """Not started yet; what it posts is in `got`."""
+
     def take(request: httpx.Request) -> httpx.Response:
         for event in json.loads(request.content)["events"]:
             got.append((event["producer_seq"], event["event"]["message"]))
@@ -40,6 +41,12 @@ def forwarder(folder: JobFolder, got: list[tuple[int, str]]) -> Iterator[Forward
 
     made = Forwarder(folder, "http://control/events", 1, "token")
     made._client = httpx.Client(transport=httpx.MockTransport(take))
+    return made
+
+
+@pytest.fixture
+def forwarder(folder: JobFolder, got: list[tuple[int, str]]) -> Iterator[Forwarder]:
+    made = heard_by(folder, got)
     made.start()
     yield made
     made.close()
