@@ -29,6 +29,10 @@ class Settings(BaseSettings):
     database_url: str = ""
     """`sqlite+aiosqlite:///…` or `postgresql://…`; a SQLite file under `storage` when empty."""
 
+    database_idle: float = Field(default=10.0, ge=1)
+    """Seconds after which PostgreSQL ends a transaction in which nothing is said: a replica that froze
+    in one holds its rows no longer."""
+
     migrate: bool | None = None
     """Bring the database schema up to date at start; only for SQLite when unset."""
 

@@ -17,14 +17,11 @@ QUEUE_LOCK = 0x726C6866  # any constant: names the advisory lock of the job queu
 NEWS_CHANNEL = "rlhf_events"
 """Where PostgreSQL tells the other replicas which job has new events."""
 
-IDLE_SECONDS = 10
-"""After which PostgreSQL ends a transaction in which nothing is said."""
-
-
 class Database:
     """One engine; `read` and `write` are the only ways to a session."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, idle: float = 10.0) -> None:
+        """`idle`: seconds after which PostgreSQL ends a transaction in which nothing is said."""
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:
@@ -32,7 +29,7 @@ class Database:
         options: dict[str, Any] = {}
         if not self.is_sqlite:
             # A replica that froze in a transaction would hold its rows for as long as it sleeps.
-            timeout = {"idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s"}
+            timeout = {"idle_in_transaction_session_timeout": f"{round(idle * 1000)}ms"}
             options = {"pool_pre_ping": True, "connect_args": {"server_settings": timeout}}
         self.engine = create_async_engine(self.url, **options)
         writer = self.engine.execution_options(takes_write_lock=True)

@@ -78,6 +78,7 @@ def make_settings(tmp_path: Path, database_url: str, **changes: object) -> Setti
     defaults: dict[str, object] = {
         "storage": tmp_path / "storage",
         "database_url": database_url,
+        "database_idle": 120.0,  # a test machine may stand still for seconds
         "migrate": True,
         "reconcile": False,
         "leftover_grace": 0.0,

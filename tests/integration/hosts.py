@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,13 @@ def ip(*words: str, quiet: bool = False) -> None:
     done = subprocess.run(["ip", *words], capture_output=True, text=True)
     if done.returncode and not quiet:
         raise NotPermitted(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+def of_a_new_machine() -> dict[str, str]:
+    """This process's environment without what services that run here have left in it."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("RLHF_", "RAY_"))
+    }
 
 
 @dataclass(slots=True)
@@ -70,7 +77,7 @@ class Host:
                 ],
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
+                env={**of_a_new_machine(), **environment},
                 cwd=self.shared,
                 start_new_session=True,
             )
@@ -111,6 +118,7 @@ def network(names: Sequence[str], folder: Path, shared: Path) -> Iterator[dict[s
     """Hosts by name, all on one bridge, which the test itself can reach. Raises NotPermitted."""
     hosts = {name: Host(name, 2 + n, folder, shared) for n, name in enumerate(names)}
     bridge = f"{PREFIX}-br"
+    take_down(hosts.values(), bridge)  # what a run that was killed left behind
     try:
         ip("link", "add", bridge, "type", "bridge")
         ip("addr", "add", f"{NETWORK}.1/24", "dev", bridge)
@@ -137,10 +145,15 @@ def network(names: Sequence[str], folder: Path, shared: Path) -> Iterator[dict[s
             ip(*inside, "link", "set", "lo", "up")
         yield hosts
     finally:
-        for host in hosts.values():
-            host.stop()
-        time.sleep(0.1)
-        for host in hosts.values():
-            ip("netns", "del", host.namespace, quiet=True)
-            ip("link", "del", host.cable, quiet=True)
-        ip("link", "del", bridge, quiet=True)
+        take_down(hosts.values(), bridge)
+
+
+def take_down(hosts: Collection[Host], bridge: str) -> None:
+    """Nothing of them is left; what does not exist is passed over."""
+    for host in hosts:
+        host.stop()
+    time.sleep(0.1)
+    for host in hosts:
+        ip("netns", "del", host.namespace, quiet=True)
+        ip("link", "del", host.cable, quiet=True)
+    ip("link", "del", bridge, quiet=True)
