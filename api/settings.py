@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from api.listed import Origins, Paths
 from rlhf_service.launching import Capacity
 from rlhf_service.planning.catalogue import GPUS
-from rlhf_service.planning.device import FILE
+from rlhf_service.planning.device import FILE, GPU_FILE
 from rlhf_service.storage import JobFolder
 
 
@@ -137,10 +137,11 @@ class Settings(BaseSettings):
 
     device_profile: Path | None = None
     """What `rlhf calibrate` measured of the machines that jobs run on; `device-profile.json` in the
-    storage's `control` folder when unset."""
+    storage's `control` folder when unset. Of their GPUs, `gpu-profile.json` there is read, too."""
 
     gpu: str = ""
-    """GPU of the planner's catalogue that the cluster has, for plans of jobs on GPUs."""
+    """GPU of the planner's catalogue that the cluster has, for plans of jobs on GPUs where none was
+    measured."""
 
     vllm_python: str = ""
     """Python of the environment with vLLM, the same path on every node, for rollout actors of jobs
@@ -280,6 +281,11 @@ class Settings(BaseSettings):
     def profile(self) -> Path:
         """The planner's device profile."""
         return self.device_profile or self.control / FILE
+
+    @property
+    def gpu_profile(self) -> Path:
+        """The same of a GPU."""
+        return self.control / GPU_FILE
 
     @property
     def roots(self) -> tuple[Path, ...]:

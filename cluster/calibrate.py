@@ -1,56 +1,37 @@
-"""Measures this machine for the planner: `rlhf calibrate`.
+"""Measures this machine for the planner: `rlhf calibrate`; with `--device cuda` one of its GPUs.
 
-Its arithmetic by the very pieces that jobs run, in this process; on a Ray of its own, what each role's
-process weighs before it has a network, and how fast tensors go through the object store.
+The arithmetic by the very pieces that jobs run, in this process; on a Ray of its own, how fast tensors
+go through the object store and, on the CPU, what each role's process weighs before it has a network.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import platform
-import secrets
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import psutil
 
+from cluster.weighing import IMPORTS, context_bytes, link_rate, own_ray, store_rate, weigh
 from rlhf_service.errors import RlhfError
-from rlhf_service.planning.device import FILE, DeviceProfile, Role, write_profile
-from rlhf_service.storage import write_private
+from rlhf_service.planning.device import (
+    FILE,
+    GPU_FILE,
+    MEASURED,
+    DeviceProfile,
+    Role,
+    write_profile,
+)
 
-IMPORTS: dict[Role, tuple[str, ...]] = {
-    "driver": ("cluster.driver", "cluster.actors", "ray.train.torch"),
-    "learner": (
-        "ray.train.torch",
-        "cluster.pools",
-        "ray.rllib.utils.actor_manager",
-        "rlhf_service.learner.deepspeed",
-        "rlhf_service.stages.pipeline",
-        "peft",
-    ),
-    "rollout": (
-        "cluster.actors",
-        "rlhf_service.rollout.build",
-        "transformers.models.auto.modeling_auto",
-    ),
-    "reward": (
-        "cluster.actors",
-        "rlhf_service.reward.build",
-        "transformers.models.auto.modeling_auto",
-    ),
-    "weights": ("cluster.weights.store",),
-}
-"""What a process of each role has loaded when it begins its work."""
+ON_GPU: tuple[Role, ...] = ("learner", "rollout", "reward")
+"""Roles whose processes may compute on a GPU."""
 
-LINK_BYTES = 2**24
+FILES = {"cpu": FILE, "cuda": GPU_FILE}
 
 
 def calibrate(threads: Sequence[int], say: Callable[[str], None]) -> DeviceProfile:
@@ -63,136 +44,125 @@ def calibrate(threads: Sequence[int], say: Callable[[str], None]) -> DeviceProfi
         say("object store")
         store = store_rate()
     say("all-reduce between two processes")
-    link = link_rate()
+    link = link_rate("cpu")
+    import torch
+
     from rlhf_service.planning.calibration.kernels import bandwidth, digest_rate
     from rlhf_service.planning.calibration.measure import measure_arithmetic
 
-    arithmetic = measure_arithmetic(threads, say)
+    device = torch.device("cpu")
+    arithmetic = measure_arithmetic(threads, device, say)
     return DeviceProfile(
         name=f"{platform.node() or 'this machine'} ({platform.machine()})",
         kind="cpu",
-        source="measured",
+        source=MEASURED,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         memory=psutil.virtual_memory().total,
         cores=os.cpu_count() or 1,
-        bandwidth=bandwidth(),
+        bandwidth=bandwidth(device),
         link=link,
         store=store,
-        digest=digest_rate(),
+        digest=digest_rate(device),
         baseline=baseline,
         threads=arithmetic,
     )
 
 
-@contextmanager
-def own_ray() -> Iterator[None]:
-    """A Ray of one CPU that nobody else can reach."""
-    import ray
-
-    with tempfile.TemporaryDirectory(prefix="rlhf-", ignore_cleanup_errors=True) as folder:
-        token = Path(folder) / "token"
-        write_private(token, secrets.token_hex(32))
-        before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
-        ray.init(
-            address="local",
-            num_cpus=1,
-            include_dashboard=False,
-            log_to_driver=False,
-            _temp_dir=folder,
-            object_store_memory=256 * 2**20,
-        )
-        try:
-            yield
-        finally:
-            ray.shutdown()
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def weigh(names: Sequence[str]) -> int:
-    """Bytes of a fresh worker process with those modules in it."""
-    import ray
-
-    def load(names: Sequence[str]) -> int:
-        for name in names:
-            importlib.import_module(name)
-        return int(psutil.Process().memory_info().rss)
-
-    # One call a process, so that none finds the modules of another.
-    task = ray.remote(num_cpus=1, max_calls=1)(load)
-    return int(ray.get(task.remote(names), timeout=300))
-
-
-def store_rate() -> float:
-    """Bytes a second into the object store and out of it again, as a published version goes."""
-    import ray
-
-    array = np.zeros(2**24, dtype=np.uint8)
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        np.array(ray.get(ray.put(array), timeout=60))
-        best = min(best, time.perf_counter() - started)
-    return array.nbytes / best
-
-
-def link_rate() -> float:
-    """Bytes a second of a gloo all-reduce between two processes of this machine."""
-    import torch.multiprocessing as multiprocessing
-
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "seconds"
-        multiprocessing.spawn(_reduce, args=(folder, str(out)), nprocs=2)
-        return LINK_BYTES / float(out.read_text())
-
-
-def _reduce(rank: int, folder: str, out: str) -> None:
+def calibrate_gpu(say: Callable[[str], None]) -> DeviceProfile:
+    """A profile of the first GPU, within a minute. Raises RlhfError where there is none."""
+    os.environ.pop("DS_ACCELERATOR", None)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
-    import torch.distributed as dist
 
-    torch.set_num_threads(1)
-    meeting = f"file://{Path(folder) / 'meeting'}"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
-    tensor, best = torch.zeros(LINK_BYTES // 4), float("inf")
-    for _ in range(6):
-        dist.barrier()
-        started = time.perf_counter()
-        dist.all_reduce(tensor)
-        best = min(best, time.perf_counter() - started)
-    if rank == 0:
-        Path(out).write_text(str(best))
-    dist.barrier()
-    dist.destroy_process_group()
+    if not torch.cuda.is_available():
+        raise RlhfError(no_gpu(torch.__version__, torch.version.cuda))
+    with own_ray():
+        say("object store")
+        store = store_rate()
+    say("an empty process on the GPU")
+    baseline = dict.fromkeys(ON_GPU, context_bytes())
+    count = torch.cuda.device_count()
+    link = None
+    if count > 1:
+        say("all-reduce between two GPUs")
+        link = link_rate("cuda")
+    from rlhf_service.planning.calibration.kernels import bandwidth, digest_rate
+    from rlhf_service.planning.calibration.measure import measure_arithmetic
+
+    device = torch.device("cuda", 0)
+    try:
+        arithmetic = measure_arithmetic((1,), device, say)
+        copied, digested = bandwidth(device), digest_rate(device)
+    except torch.OutOfMemoryError:
+        raise RlhfError(
+            "the GPU has too little free memory to be measured; let other work on it end"
+        ) from None
+    return DeviceProfile(
+        name=torch.cuda.get_device_name(device),
+        kind="cuda",
+        source=MEASURED,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        memory=torch.cuda.get_device_properties(device).total_memory,
+        cores=os.cpu_count() or 1,
+        bandwidth=copied,
+        link=link,
+        per_machine=count,
+        store=store,
+        digest=digested,
+        baseline=baseline,
+        threads=arithmetic,
+    )
+
+
+def no_gpu(version: str, cuda: str | None) -> str:
+    """Why torch computes on none, and what to do."""
+    if cuda is None:
+        why = f"torch {version} is built without CUDA; install a build with it"
+    else:
+        why = f"torch {version} finds no CUDA GPU here; see what nvidia-smi says"
+    return f"{why}, or measure the CPU by --device cpu"
 
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="rlhf calibrate",
-        description="Measure this machine for the planner; takes a few minutes, best while it is idle.",
+        description="Measure this machine, or its GPU, for the planner; takes up to a few minutes, best "
+        "while it is idle.",
     )
     parser.add_argument(
         "--storage",
         type=Path,
         default=Path(os.environ.get("RLHF_STORAGE", "rlhf-storage")),
-        help="the service's storage folder; its control/device-profile.json is written",
+        help="the service's storage folder; its control/device-profile.json is written, or "
+        "gpu-profile.json",
     )
     parser.add_argument("--out", type=Path, help="write there instead")
     parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="what to measure: this machine's processor (default), or its first GPU",
+    )
+    parser.add_argument(
         "--threads",
         type=thread_counts,
-        default=thread_counts("1"),
-        help="thread counts to measure, as 1,2 (default 1: what a learner rank has by default)",
+        help="thread counts of the processor to measure, as 1,2 (default 1: what a learner rank has by "
+        "default)",
     )
     args = parser.parse_args(words)
-    out = args.out or args.storage / "control" / FILE
+    if args.device == "cuda" and args.threads:
+        parser.error("--threads is of the processor; a GPU is measured without it")
+    out = args.out or args.storage / "control" / FILES[args.device]
     started = time.monotonic()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - started:5.0f} s  {what}", flush=True)
 
     try:
-        profile = calibrate(args.threads, say)
+        if args.device == "cuda":
+            profile = calibrate_gpu(say)
+        else:
+            profile = calibrate(args.threads or (1,), say)
         write_profile(profile, out)
     except RlhfError as fault:
         print(f"error: {fault}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from api.schemas.plans import PlanView
 from api.service.admission import check_paths
@@ -81,9 +82,12 @@ class Plans:
 
 
 def setting_of(settings: Settings, gpu: str | None = None) -> Setting:
-    """Where jobs run, as far as it is known. Raises StorageError for a broken profile."""
-    name = gpu or settings.gpu
-    return Setting(host=read_profile(settings.profile), gpu=gpu_profile(name) if name else None)
+    """Where jobs run, as far as it is known: a GPU that is asked for goes before one that was measured,
+    and that before the cluster's of the catalogue. Raises StorageError for a broken profile.
+    """
+    known = Setting.of(read_profile(path) for path in (settings.profile, settings.gpu_profile))
+    name = gpu or (settings.gpu if known.gpu is None else "")
+    return replace(known, gpu=gpu_profile(name)) if name else known
 
 
 def plan_quietly(spec: JobSpec, settings: Settings) -> JobPlan | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -18,6 +19,9 @@ from rlhf_service.cli.plain import plain_errors, read_spec
 from rlhf_service.errors import RlhfError
 from rlhf_service.explain import explain
 from rlhf_service.planning.records import Estimate, JobPlan
+
+if TYPE_CHECKING:
+    from rlhf_service.planning.parts import Setting
 
 GIB = 2**30
 
@@ -35,14 +39,17 @@ def plan(
         int | None, typer.Option(min=1, help="GPUs, or cores, that advice may use.")
     ] = None,
     profile: Annotated[
-        Path | None,
-        typer.Option(help="Plan here, without a service, by this profile of `rlhf calibrate`."),
+        list[Path] | None,
+        typer.Option(
+            help="Plan here, without a service, by this profile of `rlhf calibrate`; "
+            "once more for that of a GPU."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a job would need, before it runs; exit code 1 when it does not fit."""
     raw = read_spec(spec)
-    found = asked(raw, gpu, devices) if profile is None else worked_out(raw, gpu, devices, profile)
+    found = worked_out(raw, gpu, devices, profile) if profile else asked(raw, gpu, devices)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
@@ -56,7 +63,7 @@ FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 
 @planning.command(context_settings=FORWARDED)
 def calibrate(context: typer.Context) -> None:
-    """Measure this machine, so that plans know its memory and speed."""
+    """Measure this machine, or with --device cuda its GPU, so that plans know its memory and speed."""
     # It starts processes of the cluster, which lives in another package.
     os.execv(sys.executable, [sys.executable, "-m", "cluster.calibrate", *context.args])
 
@@ -67,26 +74,44 @@ def asked(raw: dict[str, Any], gpu: str | None, devices: int | None) -> JobPlan:
         return client.drafts.plan(raw, gpu=gpu, devices=devices)
 
 
-def worked_out(raw: dict[str, Any], gpu: str | None, devices: int | None, profile: Path) -> JobPlan:
+def worked_out(
+    raw: dict[str, Any], gpu: str | None, devices: int | None, profiles: Sequence[Path]
+) -> JobPlan:
     """The same arithmetic in this process. Raises RlhfError."""
-    from rlhf_service.planning.catalogue import GPUS, gpu_profile
-    from rlhf_service.planning.device import read_profile
-    from rlhf_service.planning.parts import Setting
     from rlhf_service.planning.placement import advised
     from rlhf_service.spec import JobSpec
 
-    if gpu is not None and gpu not in GPUS:
-        raise RlhfError(f"no GPU {gpu!r} in the catalogue; there are {', '.join(GPUS)}")
     try:
         spec = JobSpec.model_validate(raw)
     except ValidationError as fault:
         first = explain(dict(fault.errors()[0]), raw, lambda _: "")
         raise RlhfError(f"{first['field']}: {first['message']}") from None
-    host = read_profile(profile)
-    if host is None:
-        raise RlhfError(f"there is no {profile}; `rlhf calibrate --out {profile}` writes it")
-    setting = Setting(host=host, gpu=gpu_profile(gpu) if gpu else None)
-    return advised(spec, setting, devices or (8 if spec.resources.on_gpu else host.cores))
+    setting = setting_of(profiles, gpu)
+    cores = setting.host.cores if setting.host else 1
+    return advised(spec, setting, devices or (8 if spec.resources.on_gpu else cores))
+
+
+def setting_of(profiles: Sequence[Path], gpu: str | None) -> Setting:
+    """Where a job would run by those files, and on that GPU of the catalogue. Raises RlhfError."""
+    from rlhf_service.planning.catalogue import GPUS, gpu_profile
+    from rlhf_service.planning.device import read_profile
+    from rlhf_service.planning.parts import Setting
+
+    found = []
+    if gpu is not None:
+        if gpu not in GPUS:
+            raise RlhfError(f"no GPU {gpu!r} in the catalogue; there are {', '.join(GPUS)}")
+        found.append((f"--gpu {gpu}", gpu_profile(gpu)))
+    for path in profiles:
+        profile = read_profile(path)
+        if profile is None:
+            raise RlhfError(f"there is no {path}; `rlhf calibrate --out {path}` writes it")
+        found.append((f"--profile {path}", profile))
+    for kind, what in (("cpu", "machines"), ("cuda", "GPUs")):
+        alike = [name for name, profile in found if profile.kind == kind]
+        if len(alike) > 1:
+            raise RlhfError(f"{' and '.join(alike)} are different {what} to plan for; give one")
+    return Setting.of(profile for _, profile in found)
 
 
 def show(console: Console, plan: JobPlan) -> None:

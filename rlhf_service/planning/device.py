@@ -21,6 +21,10 @@ FORMAT = 1
 
 FILE = "device-profile.json"
 """Its name in the control plane's folder."""
+GPU_FILE = "gpu-profile.json"
+"""The same of a GPU."""
+MEASURED = "measured"
+"""Source of a profile that `rlhf calibrate` wrote."""
 
 Loss = Literal["language", "policy"]
 """Cross-entropy of tokens; or log-probs with the entropy of each distribution."""
@@ -123,6 +127,11 @@ class DeviceProfile(Section):
     """Bytes of a process before it has any network: its imports; of a GPU: its context."""
     threads: dict[int, dict[Precision, Arithmetic]]
     """By torch threads; a GPU has one entry, under 1."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether the figures are the machine's own."""
+        return self.source == MEASURED
 
     def arithmetic(self, precision: Precision, threads: int) -> Arithmetic | None:
         """With the most threads measured that are no more than asked for; None for a precision that was

@@ -64,7 +64,13 @@ def _on_host(memory: Sequence[RoleMemory], host: DeviceProfile | None) -> Verdic
 def _on_gpus(spec: JobSpec, memory: Sequence[RoleMemory], gpu: DeviceProfile | None) -> Verdict:
     """Each process must fit in its share of a GPU."""
     if gpu is None:
-        return Verdict(None, ("no GPU was named to plan for: give one of the catalogue",))
+        return Verdict(
+            None,
+            (
+                "no GPU to plan for: name one of the catalogue, or measure one by `rlhf calibrate "
+                "--device cuda`",
+            ),
+        )
     resources = spec.resources
     shares = {
         "learner": resources.learner.gpus_per_worker,

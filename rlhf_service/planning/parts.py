@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rlhf_service.planning.device import DeviceProfile
@@ -22,6 +23,15 @@ class Setting:
     """The machine, as `rlhf calibrate` measured it."""
     gpu: DeviceProfile | None = None
     """For jobs whose learners reserve GPUs."""
+
+    @classmethod
+    def of(cls, profiles: Iterable[DeviceProfile | None]) -> Setting:
+        """Of what there is; of several of one kind, the first."""
+        kinds: dict[str, DeviceProfile] = {}
+        for profile in profiles:
+            if profile is not None:
+                kinds.setdefault(profile.kind, profile)
+        return cls(host=kinds.get("cpu"), gpu=kinds.get("cuda"))
 
     def device(self, spec: JobSpec) -> DeviceProfile | None:
         """What learners compute on."""

@@ -25,7 +25,10 @@ ASSUMED_OF_WORDS = (
 )
 ASSUMED_OF_RANKS = "all ranks run; with fewer of them (min_workers) every step takes longer"
 UNCALIBRATED = "this machine was not measured; run `rlhf calibrate` on it"
-NO_GPU = "the learners run on GPUs, and no GPU of the catalogue was named to plan for"
+NO_GPU = (
+    "the learners run on GPUs; none of the catalogue was named to plan for, and none was measured by "
+    "`rlhf calibrate --device cuda`"
+)
 
 
 def plan_job(spec: JobSpec, setting: Setting) -> JobPlan:
@@ -41,7 +44,7 @@ def plan_job(spec: JobSpec, setting: Setting) -> JobPlan:
     unknown = [parts.why for parts in found if isinstance(parts, Unknown)]
     missing = NO_GPU if spec.resources.on_gpu else UNCALIBRATED
     assumptions = [*ASSUMPTIONS]
-    if spec.resources.on_gpu:
+    if spec.resources.on_gpu and not (device is not None and device.measured):
         assumptions.append(ASSUMED_OF_GPUS)
     if spec.model.type == "scratch":
         assumptions.append(ASSUMED_OF_WORDS)

@@ -7,9 +7,11 @@ import json
 import pytest
 from sqlalchemy import delete
 
+from api.service.plans import setting_of
 from api.store.tables import EventRow
 from rlhf_service.events import JobStopped, MemoryMeasured
 from rlhf_service.job import StopReason
+from rlhf_service.planning.catalogue import gpu_profile
 from rlhf_service.planning.device import write_profile
 from tests.api.world import World, step
 from tests.planning import machine
@@ -53,6 +55,21 @@ async def test_a_broken_profile_is_told_and_stops_no_submission(world: World) ->
     job = await world.submit()
     missing = await world.client.get(f"/v1/jobs/{job['id']}/plan")
     assert missing.status_code == 404
+
+
+async def test_a_measured_gpu_goes_before_the_clusters_and_after_one_asked_for(
+    world: World,
+) -> None:
+    settings = world.settings.model_copy(update={"gpu": "A100-80GB"})
+    assert setting_of(settings).gpu == gpu_profile("A100-80GB")
+    own = gpu_profile("H100").model_copy(update={"name": "GPU 0", "source": "measured"})
+    write_profile(own, settings.gpu_profile)
+    assert setting_of(settings).gpu == own
+    assert setting_of(settings, "H200").gpu == gpu_profile("H200")
+    spec = world.spec(resources={"learner": {"num_workers": 1, "gpus_per_worker": 1}})
+    answer = await world.client.post("/v1/jobs:plan", json=spec)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["device"], answer.json()["source"]) == ("GPU 0", "measured")
 
 
 async def test_what_was_measured_stands_beside_the_plan_and_outlives_the_log(world: World) -> None:

@@ -7,21 +7,47 @@ from collections.abc import Callable
 
 import torch
 
+QUEUED = 2e-3
+"""Seconds of work that a GPU is given at once: jobs queue it, too, and do not wait for each call."""
+MOST = 100
+"""Calls that are queued at once."""
 
-def now() -> float:
-    """Seconds of work done: with one thread the process's own, so that waiting for a core that others
-    use does not count; of the clock on the wall with more.
+
+def settled(device: torch.device) -> None:
+    """Wait until a GPU has done all it was given; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def now(device: torch.device) -> float:
+    """Seconds of work done. On a CPU: with one thread the process's own, so that waiting for a core that
+    others use does not count; of the clock on the wall with more, and once a GPU has settled.
     """
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+    settled(device)
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time() if alone else time.perf_counter()
 
 
-def fastest(work: Callable[[], object], *, seconds: float = 0.1, least: int = 3) -> float:
+def fastest(
+    work: Callable[[], object], device: torch.device, *, seconds: float = 0.1, least: int = 3
+) -> float:
     """Seconds of the fastest of several runs: what else the machine does only makes it slower."""
     work()
+    calls = at_once(work, device)
     best, spent, runs = float("inf"), 0.0, 0
     while runs < least or spent < seconds:
-        started = now()
-        work()
-        took = now() - started
+        started = now(device)
+        for _ in range(calls):
+            work()
+        took = now(device) - started
         best, spent, runs = min(best, took), spent + took, runs + 1
-    return best
+    return best / calls
+
+
+def at_once(work: Callable[[], object], device: torch.device) -> int:
+    """Calls between two looks at the clock."""
+    if device.type == "cpu":
+        return 1
+    started = now(device)
+    work()
+    return max(1, min(MOST, round(QUEUED / (now(device) - started))))

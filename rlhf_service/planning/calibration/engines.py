@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,28 +19,38 @@ from rlhf_service.spec.learner import LearnerSpec, OptimizerSpec, Precision
 
 MANY, FEW = 48, 8
 """Numbers of matrices in the networks that are compared."""
-NARROW, WIDE = 32, 512
+NARROW = 32
+WIDE = {"cpu": 512, "cuda": 4096}
+"""By kind of device: a GPU's steps must take longer than to launch them."""
+BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+"""What joins processes on a kind of device."""
 
 
 @contextmanager
-def one_rank() -> Iterator[None]:
+def one_rank(device: torch.device) -> Iterator[None]:
     """A process group of this process alone."""
     os.environ.setdefault("LOCAL_RANK", "0")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{Path(folder) / 'meeting'}"
-        dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+        dist.init_process_group(BACKENDS[device.type], init_method=meeting, rank=0, world_size=1)
         try:
             yield
         finally:
             dist.destroy_process_group()
 
 
-def engine_costs(precision: Precision, dtype: torch.dtype) -> dict[str, EngineCost]:
+def engine_costs(
+    precision: Precision, dtype: torch.dtype, device: torch.device
+) -> dict[str, EngineCost]:
     """By ZeRO stage. Needs a process group."""
-    return {str(zero): engine_cost(zero, precision, dtype) for zero in range(4)}
+    return {str(zero): engine_cost(zero, precision, dtype, device) for zero in range(4)}
 
 
-def engine_cost(zero: int, precision: Precision, dtype: torch.dtype) -> EngineCost:
+def engine_cost(
+    zero: int, precision: Precision, dtype: torch.dtype, device: torch.device
+) -> EngineCost:
     """From networks of few and of many matrices, narrow and wide."""
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
 
@@ -47,14 +58,15 @@ def engine_cost(zero: int, precision: Precision, dtype: torch.dtype) -> EngineCo
 
     def measured(count: int, width: int) -> tuple[float, float]:
         """Seconds of (forward and backward, beyond plain torch; a step)."""
-        plain, own = stack(count, width).to(dtype), stack(count, width)
-        inputs = torch.zeros(1, width, dtype=dtype)
-        bare = fastest(lambda: torch.autograd.backward(plain(inputs).float().sum()))
-        engine: Engine = DeepSpeedEngines(learner, torch.device("cpu"))(own, OptimizerSpec())
+        gc.collect()  # engines hold themselves in circles, and their memory with them
+        plain, own = stack(count, width, device).to(dtype), stack(count, width, device)
+        inputs = torch.zeros(1, width, dtype=dtype, device=device)
+        bare = fastest(lambda: torch.autograd.backward(plain(inputs).float().sum()), device)
+        engine: Engine = DeepSpeedEngines(learner, device)(own, OptimizerSpec())
         try:
             passes, steps = [], []
             for _ in range(5):
-                clock = Stopwatch()
+                clock = Stopwatch(device)
                 engine.backward(engine.module(inputs).float().sum())
                 passes.append(clock.lap())
                 engine.step(1e-6)
@@ -63,9 +75,11 @@ def engine_cost(zero: int, precision: Precision, dtype: torch.dtype) -> EngineCo
             engine.close()
         return max(0.0, min(passes) - bare), min(steps)
 
-    few, many, wide = measured(FEW, NARROW), measured(MANY, NARROW), measured(FEW, WIDE)
+    few, many = measured(FEW, NARROW), measured(MANY, NARROW)
+    broad = WIDE[device.type]
+    wide = measured(FEW, broad)
     tensors = MANY - FEW
-    parameters = FEW * (WIDE**2 - NARROW**2)
+    parameters = FEW * (broad**2 - NARROW**2)
     return EngineCost(
         per_tensor=max(0.0, many[0] - few[0]) / tensors,
         step_per_tensor=max(0.0, many[1] - few[1]) / tensors,
@@ -77,14 +91,17 @@ def engine_cost(zero: int, precision: Precision, dtype: torch.dtype) -> EngineCo
 class Stopwatch:
     """Seconds since it was last asked."""
 
-    def __init__(self) -> None:
-        self._last = now()
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last = now(device)
 
     def lap(self) -> float:
-        last, self._last = self._last, now()
+        last, self._last = self._last, now(self._device)
         return self._last - last
 
 
-def stack(count: int, width: int) -> torch.nn.Module:
+def stack(count: int, width: int, device: torch.device) -> torch.nn.Module:
     """`count` square matrices in a row."""
-    return torch.nn.Sequential(*(torch.nn.Linear(width, width, bias=False) for _ in range(count)))
+    return torch.nn.Sequential(
+        *(torch.nn.Linear(width, width, bias=False, device=device) for _ in range(count))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -15,41 +16,93 @@ from rlhf_service.rollout.sampling import draw
 SLOW = 0.1
 """Seconds; larger products than one that takes so long are no faster."""
 
-SIZES = (16, 32, 64, 128, 256, 512, 1024)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Tensors large enough for a kind of device to show its speed."""
+
+    products: tuple[int, ...]
+    """Sides of the matrices."""
+    filling: int
+    """Numbers in each operand of small products, of which so many are made at once."""
+    copied: int
+    """Numbers in a buffer far beyond any cache."""
+    losses: tuple[int, int]
+    """Rows and vocabulary of logits with a loss."""
+    draws: tuple[int, int]
+    """The same of logits that are drawn from."""
 
 
-def matmul_curve(dtype: torch.dtype) -> tuple[tuple[float, float], ...]:
+SIZES = {
+    "cpu": Sizes(
+        products=(16, 32, 64, 128, 256, 512, 1024),
+        filling=0,
+        copied=2**24,
+        losses=(256, 4096),
+        draws=(16, 4096),
+    ),
+    "cuda": Sizes(
+        products=(16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
+        filling=2**24,
+        copied=2**28,
+        losses=(1024, 2**15),
+        draws=(64, 2**15),
+    ),
+}
+"""One small product leaves most of a GPU idle, and its launch takes longer than its arithmetic.
+Attention makes many at once, and launches count among a layer's calls, so there many are measured at
+once.
+"""
+
+BATCH = 4096
+"""Most products at once."""
+
+
+def matmul_curve(dtype: torch.dtype, device: torch.device) -> tuple[tuple[float, float], ...]:
     """(n, operations a second) of n × n × n products."""
-    found = []
-    for size in SIZES:
-        one, other = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-        seconds = fastest(lambda a=one, b=other: torch.nn.functional.linear(a, b), seconds=0.05)  # type: ignore[misc]
-        found.append((float(size), 2.0 * size**3 / seconds))
+    found, sizes = [], SIZES[device.type]
+    for size in sizes.products:
+        count = max(1, min(BATCH, sizes.filling // size**2))
+        seconds = fastest(products(count, size, dtype, device), device, seconds=0.05)
+        found.append((float(size), 2.0 * count * size**3 / seconds))
         if seconds > SLOW:
             break
     return tuple(found)
 
 
-def bandwidth() -> float:
+def products(
+    count: int, size: int, dtype: torch.dtype, device: torch.device
+) -> Callable[[], torch.Tensor]:
+    """Makes `count` products at once."""
+    shape = (size, size) if count == 1 else (count, size, size)
+    one = torch.randn(shape, device=device).to(dtype)
+    other = torch.randn(shape, device=device).to(dtype)
+    if count == 1:
+        return lambda: torch.nn.functional.linear(one, other)
+    return lambda: torch.bmm(one, other)
+
+
+def bandwidth(device: torch.device) -> float:
     """Bytes copied in a second, far beyond any cache."""
-    source = torch.zeros(2**24)
+    source = torch.zeros(SIZES[device.type].copied, device=device)
     target = torch.zeros_like(source)
-    return source.nbytes / fastest(lambda: target.copy_(source))
+    return source.nbytes / fastest(lambda: target.copy_(source), device)
 
 
-def digest_rate() -> float:
-    """Bytes a second of the digest of a published tensor."""
+def digest_rate(device: torch.device) -> float:
+    """Bytes a second of the digest of a published tensor, its way to the host included."""
     from rlhf_service.models.digest import tensor_digest
 
-    tensor = torch.zeros(2**21)
-    return tensor.nbytes / fastest(lambda: tensor_digest(tensor))
+    tensor = torch.zeros(2**21, device=device)
+    return tensor.nbytes / fastest(lambda: tensor_digest(tensor), device)
 
 
-def loss_costs(dtype: torch.dtype) -> dict[Loss, LossCost]:
+def loss_costs(dtype: torch.dtype, device: torch.device) -> dict[Loss, LossCost]:
     """Seconds for each logit of the losses in use."""
-    rows, vocab = 256, 4096
-    logits = torch.randn(rows, vocab).to(dtype).requires_grad_()
-    tokens, mask = torch.randint(0, vocab, (rows,)), torch.ones(rows, dtype=torch.bool)
+    rows, vocab = SIZES[device.type].losses
+    logits = torch.randn(rows, vocab, device=device).to(dtype).requires_grad_()
+    tokens = torch.randint(0, vocab, (rows,), device=device)
+    mask = torch.ones(rows, dtype=torch.bool, device=device)
 
     def language() -> torch.Tensor:
         return cross_entropy_sum(logits, tokens, mask)[0]
@@ -58,15 +111,16 @@ def loss_costs(dtype: torch.dtype) -> dict[Loss, LossCost]:
         return token_logprobs(logits, tokens).sum()
 
     def cost(loss: Callable[[], torch.Tensor]) -> LossCost:
-        forward = fastest(loss) / logits.numel()
-        both = fastest(lambda: torch.autograd.backward(loss())) / logits.numel()
+        forward = fastest(loss, device) / logits.numel()
+        both = fastest(lambda: torch.autograd.backward(loss()), device) / logits.numel()
         return LossCost(forward=forward, backward=max(0.0, both - forward))
 
     return {"language": cost(language), "policy": cost(policy)}
 
 
-def draw_cost() -> float:
+def draw_cost(device: torch.device) -> float:
     """Seconds to draw from one logit."""
-    rows, vocab = 16, 4096
-    logits, noise = torch.randn(rows, vocab), torch.rand(rows, dtype=torch.float64)
-    return fastest(lambda: draw(logits, noise, 1.0)) / logits.numel()
+    rows, vocab = SIZES[device.type].draws
+    logits = torch.randn(rows, vocab, device=device)
+    noise = torch.rand(rows, dtype=torch.float64, device=device)
+    return fastest(lambda: draw(logits, noise, 1.0), device) / logits.numel()

@@ -17,31 +17,31 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
 def measure_arithmetic(
-    threads: Sequence[int], say: Callable[[str], None] = lambda _: None
+    threads: Sequence[int], device: torch.device, say: Callable[[str], None] = lambda _: None
 ) -> dict[int, dict[Precision, Arithmetic]]:
     """With each number of threads, in each precision."""
     found: dict[int, dict[Precision, Arithmetic]] = {}
-    with one_rank():
+    with one_rank(device):
         for count in threads:
             torch.set_num_threads(count)
             found[count] = {}
             for precision in PRECISIONS:
                 say(f"arithmetic in {precision} with {count} thread{'s' if count > 1 else ''}")
-                found[count][precision] = _one(precision)
+                found[count][precision] = _one(precision, device)
     return found
 
 
-def _one(precision: Precision) -> Arithmetic:
+def _one(precision: Precision, device: torch.device) -> Arithmetic:
     dtype = dtype_of(precision)
-    curve = matmul_curve(dtype)
+    curve = matmul_curve(dtype, device)
     bare = Arithmetic(matmul=curve, networks={}, losses={}, engines={}, decode_call=0, draw=0)
-    networks, decode_call = network_costs(dtype, bare.product)
+    networks, decode_call = network_costs(dtype, device, bare.product)
     return bare.model_copy(
         update={
             "networks": networks,
             "decode_call": decode_call,
-            "losses": loss_costs(dtype),
-            "engines": engine_costs(precision, dtype),
-            "draw": draw_cost(),
+            "losses": loss_costs(dtype, device),
+            "engines": engine_costs(precision, dtype, device),
+            "draw": draw_cost(device),
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +27,29 @@ SHALLOW, DEEP = 1, 3
 """What two depths differ by is the layers' own."""
 
 SMALL = Pass(rows=1, length=8, predicted=0, learnt=0)
-LARGE = Pass(rows=8, length=128, predicted=0, learnt=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Large:
+    """Networks and a pass that keep a kind of device busy for longer than it takes to ask."""
+
+    width: int
+    heads: int
+    context: int
+    one: Pass
+
+
+LARGE = {
+    "cpu": Large(
+        width=128, heads=4, context=256, one=Pass(rows=8, length=128, predicted=0, learnt=0)
+    ),
+    "cuda": Large(
+        width=512, heads=8, context=512, one=Pass(rows=128, length=512, predicted=0, learnt=0)
+    ),
+}
+
+DECODED = Large(width=64, heads=4, context=256, one=SMALL)
+"""The network of one row that is decoded, whose calls are all that takes time."""
 
 SHORT, LONG = 4, 20
 """Tokens of the responses that are compared."""
@@ -46,59 +69,69 @@ class Words:
         return self._size
 
 
-def trunk(family: Family, width: int, layers: int, dtype: torch.dtype) -> PreTrainedModel:
+def trunk(
+    family: Family, size: Large, layers: int, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
     """A network of random weights, without a head."""
+    return AutoModel.from_config(config_of(family, size, layers)).to(device, dtype)
+
+
+def config_of(family: Family, size: Large, layers: int) -> Any:
+    """A scratch network's, or an encoder's."""
     if family == "encoder":
-        sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": 4}
-        none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-        config: Any = BertConfig(num_hidden_layers=layers, vocab_size=300, **sizes, **none)
-        return AutoModel.from_config(config).to(dtype)
-    return AutoModel.from_config(config_of(family, width, layers)).to(dtype)
-
-
-def config_of(family: Family, width: int, layers: int) -> Any:
-    """A scratch network's."""
+        return BertConfig(
+            num_hidden_layers=layers,
+            vocab_size=300,
+            hidden_size=size.width,
+            intermediate_size=4 * size.width,
+            num_attention_heads=size.heads,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
     spec = ScratchModel.model_validate(
         {
             "architecture": family,
-            "hidden_size": width,
+            "hidden_size": size.width,
             "num_layers": layers,
-            "num_heads": 4,
+            "num_heads": size.heads,
             "vocab_size": 300,
-            "context_length": 256,
+            "context_length": size.context,
         }
     )
     words: Any = Words(300)
     return scratch_config(spec, words)
 
 
-def network_costs(dtype: torch.dtype, product: Product) -> tuple[dict[Family, NetworkCost], float]:
+def network_costs(
+    dtype: torch.dtype, device: torch.device, product: Product
+) -> tuple[dict[Family, NetworkCost], float]:
     """Of each family; and the seconds of a decoding step outside the layers."""
     decodes: dict[Family, tuple[float, float]] = {
-        family: decoding(family, dtype) for family in FAMILIES if family != "encoder"
+        family: decoding(family, dtype, device) for family in FAMILIES if family != "encoder"
     }
     found: dict[Family, NetworkCost] = {}
     for family in FAMILIES:
         layer = decodes.get(family, (0.0, 0.0))[0]
-        found[family] = network_cost(family, dtype, product, layer)
+        found[family] = network_cost(family, dtype, device, product, layer)
     return found, max(0.0, decodes["llama"][1])
 
 
 def network_cost(
-    family: Family, dtype: torch.dtype, product: Product, decode: float
+    family: Family, dtype: torch.dtype, device: torch.device, product: Product, decode: float
 ) -> NetworkCost:
     """One layer forward and backward, from two depths and two sizes."""
-    width, element = 128, dtype.itemsize
-    forwards: dict[str, list[float]] = {"small": [], "large": []}
-    boths: dict[str, list[float]] = {"small": [], "large": []}
+    size, element = LARGE[device.type], dtype.itemsize
+    passes = {"small": SMALL, "large": size.one}
+    forwards: dict[str, list[float]] = {name: [] for name in passes}
+    boths: dict[str, list[float]] = {name: [] for name in passes}
     shape: Shape | None = None
     for layers in (SHALLOW, DEEP):
-        network = trunk(family, width, layers, dtype)
+        network = trunk(family, size, layers, dtype, device)
         shape = shape_of(network.config.to_dict())
-        for name, one in (("small", SMALL), ("large", LARGE)):
+        for name, one in passes.items():
             run = Run(network, one)
-            forwards[name].append(fastest(run.forward))
-            boths[name].append(fastest(run.both))
+            forwards[name].append(fastest(run.forward, device))
+            boths[name].append(fastest(run.both, device))
     assert shape is not None
     per_layer = DEEP - SHALLOW
     forward = {n: (t[1] - t[0]) / per_layer for n, t in forwards.items()}
@@ -108,9 +141,9 @@ def network_cost(
         """`times` as many products as a forward pass has."""
         extra = {
             name: max(0.0, seconds[name] - times * layer_products(shape, one, product))
-            for name, one in (("small", SMALL), ("large", LARGE))
+            for name, one in passes.items()
         }
-        kept = saved_bytes(shape, LARGE, element, None) / shape.layers
+        kept = saved_bytes(shape, size.one, element, None) / shape.layers
         return LayerCost(
             per_call=extra["small"], per_byte=max(0.0, extra["large"] - extra["small"]) / kept
         )
@@ -124,7 +157,7 @@ class Run:
 
     def __init__(self, network: PreTrainedModel, one: Pass) -> None:
         self._network = network
-        self._ids = torch.zeros(one.rows, one.length, dtype=torch.long)
+        self._ids = torch.zeros(one.rows, one.length, dtype=torch.long, device=network.device)
         self._mask = torch.ones_like(self._ids)
         self._mask[0, -1] = 0
 
@@ -141,17 +174,18 @@ class Run:
         return hidden
 
 
-def decoding(family: Family, dtype: torch.dtype) -> tuple[float, float]:
+def decoding(family: Family, dtype: torch.dtype, device: torch.device) -> tuple[float, float]:
     """Seconds of a layer for one more token of one row, and of what stands around the layers."""
-    seconds = [token_seconds(family, layers, dtype) for layers in (SHALLOW, DEEP)]
+    seconds = [token_seconds(family, layers, dtype, device) for layers in (SHALLOW, DEEP)]
     layer = (seconds[1] - seconds[0]) / (DEEP - SHALLOW)
     return layer, seconds[0] - SHALLOW * layer
 
 
-def token_seconds(family: Family, layers: int, dtype: torch.dtype) -> float:
+def token_seconds(family: Family, layers: int, dtype: torch.dtype, device: torch.device) -> float:
     """Seconds of one more token, as a rollout engine draws it."""
-    network = AutoModelForCausalLM.from_config(config_of(family, 64, layers)).to(dtype).eval()
-    never = torch.tensor([], dtype=torch.long)
+    network = AutoModelForCausalLM.from_config(config_of(family, DECODED, layers))
+    network = network.to(device, dtype).eval()
+    never = torch.tensor([], dtype=torch.long, device=device)
     sampler: SlotSampler | GrowingSampler
     if takes_ragged(network):
         use_ragged(network)
@@ -163,6 +197,8 @@ def token_seconds(family: Family, layers: int, dtype: torch.dtype) -> float:
     def answer(length: int) -> float:
         sampling = SamplingSpec(max_new_tokens=length)
         with torch.no_grad():
-            return fastest(lambda: sampler.sample([prompt], sampling, 0), seconds=0.05, least=4)
+            return fastest(
+                lambda: sampler.sample([prompt], sampling, 0), device, seconds=0.05, least=4
+            )
 
     return (answer(LONG) - answer(SHORT)) / (LONG - SHORT)
