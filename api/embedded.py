@@ -180,7 +180,7 @@ def demo(arguments: argparse.Namespace) -> int:
     from rlhf_service.cli.recipe import run_demo
 
     with for_recipes(arguments, "demo") as (service, data):
-        return run_demo(service.url, service.api_key, data, arguments.seed)
+        return run_demo(service.url, service.api_key, data, arguments.seed, arguments.device)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -188,7 +188,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rlhf_service.cli.recipe import run_named
 
     with for_recipes(arguments, "recipes") as (service, data):
-        return run_named(service.url, service.api_key, data, arguments.recipe, arguments.seed)
+        wanted = (arguments.recipe, arguments.seed, arguments.device)
+        return run_named(service.url, service.api_key, data, *wanted)
 
 
 @contextmanager
@@ -230,6 +231,7 @@ def tended(service: Embedded) -> Iterator[None]:
 def main() -> int:
     # Not at the top: this module is the control plane's too, which needs no recipes.
     from rlhf_service.recipes.catalogue import RECIPES
+    from rlhf_service.recipes.placed import PLACED
 
     parser = argparse.ArgumentParser(prog="rlhf", description="The service on this machine.")
     commands = parser.add_subparsers(required=True)
@@ -259,6 +261,12 @@ def main() -> int:
             command.add_argument("recipe", choices=sorted(RECIPES))
         if name != "serve":
             command.add_argument("--seed", type=int, default=0, help="decides everything random")
+            command.add_argument(
+                "--device",
+                choices=sorted(PLACED),
+                default="cpu",
+                help="cuda: learner and actors on shares of one GPU (default %(default)s)",
+            )
     arguments = parser.parse_args()
 
     signal.signal(signal.SIGINT, interrupt)

@@ -19,7 +19,7 @@ from rlhf_service.ports import (
     WeightSnapshot,
 )
 from rlhf_service.records import Rollout, Score, ScoreOutcome
-from rlhf_service.spec.learner import OptimizerSpec
+from rlhf_service.spec.learner import OptimizerSpec, Precision
 from rlhf_service.spec.reward import RewardSpec
 
 
@@ -77,8 +77,16 @@ class PullingEngine:
 class LocalPools:
     """Pools in this process: no Ray, the same code paths."""
 
-    def __init__(self, reward: RewardFunction | None = None) -> None:
-        self._reward = reward
+    def __init__(
+        self,
+        reward: RewardFunction | None = None,
+        *,
+        precision: Precision = "fp32",
+        device: str = "cpu",
+        max_sequences: int = 64,
+    ) -> None:
+        self._reward, self._device = reward, device
+        self._engine = (precision, device, max_sequences)
 
     def weights(self, max_staleness: int) -> InProcessChannel:
         return InProcessChannel(KEPT_VERSIONS + max_staleness)
@@ -86,12 +94,12 @@ class LocalPools:
     def rollouts(self, model: Path, weights: WeightChannel) -> RolloutEngine:
         from rlhf_service.rollout.build import build_engine
 
-        return PullingEngine(build_engine(model, "fp32", "cpu"), weights)
+        return PullingEngine(build_engine(model, *self._engine), weights)
 
     def rewards(self, reward: RewardSpec, folders: Mapping[str, Path]) -> RewardFunction:
         from rlhf_service.reward.build import build_reward
 
-        return self._reward or build_reward(reward, folders)
+        return self._reward or build_reward(reward, folders, self._device)
 
 
 class PlainEngine:

@@ -17,6 +17,7 @@ QUEUE_LOCK = 0x726C6866  # any constant: names the advisory lock of the job queu
 NEWS_CHANNEL = "rlhf_events"
 """Where PostgreSQL tells the other replicas which job has new events."""
 
+
 class Database:
     """One engine; `read` and `write` are the only ways to a session."""
 

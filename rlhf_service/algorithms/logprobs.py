@@ -10,7 +10,9 @@ LOG_RATIO_BOUND = 20.0
 
 
 CHUNK = 64
-"""Rows of logits worked on at a time, small enough to stay in a processor's cache."""
+"""Rows of logits worked on at a time on a CPU, small enough to stay in its cache."""
+LOGITS = 2**26
+"""Worked on at a time elsewhere, where each piece of work costs its launch: 256 MiB in fp32."""
 
 
 def token_logprobs(
@@ -37,7 +39,7 @@ def token_logprobs_and_entropy(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As token_logprobs, and the entropy of each distribution in nats. Both [...] fp32."""
     rows = logits.reshape(-1, logits.shape[-1])
-    entropy = torch.cat([_entropy(part, temperature) for part in torch.split(rows, CHUNK)])
+    entropy = torch.cat([_entropy(part, temperature) for part in torch.split(rows, chunk_of(rows))])
     return token_logprobs(logits, tokens, temperature), entropy.view(tokens.shape)
 
 
@@ -55,9 +57,9 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx: Any, logits: torch.Tensor, tokens: torch.Tensor, temperature: float
     ) -> torch.Tensor:
         norms = torch.empty(len(logits), device=logits.device)
-        chosen = torch.empty_like(norms)
-        for at in range(0, len(logits), CHUNK):
-            part = slice(at, at + CHUNK)
+        chosen, chunk = torch.empty_like(norms), chunk_of(logits)
+        for at in range(0, len(logits), chunk):
+            part = slice(at, at + chunk)
             scaled = tempered(logits[part], temperature)
             norms[part] = scaled.logsumexp(dim=-1)
             chosen[part] = scaled.gather(-1, tokens[part, None])[:, 0]
@@ -68,15 +70,21 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         logits, tokens, norms = ctx.saved_tensors
-        gradient = torch.empty_like(logits)
+        gradient, chunk = torch.empty_like(logits), chunk_of(logits)
         slope = wanted / ctx.temperature
-        for at in range(0, len(logits), CHUNK):
-            part = slice(at, at + CHUNK)
+        for at in range(0, len(logits), chunk):
+            part = slice(at, at + chunk)
             scaled = tempered(logits[part], ctx.temperature)
             share = (scaled - norms[part, None]).exp_().mul_(-slope[part, None])
             share.scatter_add_(-1, tokens[part, None], slope[part, None])
             gradient[part] = share
         return gradient, None, None
+
+
+def chunk_of(logits: torch.Tensor) -> int:
+    """Rows of [n, V] to work on at a time."""
+    few = logits.device.type == "cpu"
+    return CHUNK if few else max(CHUNK, LOGITS // logits.shape[-1])
 
 
 def tempered(logits: torch.Tensor, temperature: float) -> torch.Tensor:

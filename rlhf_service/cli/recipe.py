@@ -15,6 +15,7 @@ from rlhf_service.client import ApiError, Client
 from rlhf_service.events import EvaluationCompared, EvaluationCompleted, Sample
 from rlhf_service.job import JobStatus
 from rlhf_service.recipes.catalogue import RECIPES
+from rlhf_service.recipes.placed import PLACED
 
 DEMO = "generation"
 SIGMAS = 3.0
@@ -22,17 +23,17 @@ SIGNIFICANT = 0.05
 SHOWN = 3
 
 
-def run_demo(url: str, api_key: str, data: Path, seed: int) -> int:
+def run_demo(url: str, api_key: str, data: Path, seed: int, device: str) -> int:
     """Run one recipe. 0 when the held-out reward rose by more than SIGMAS standard errors."""
     console = Console()
-    ended = run_recipe(console, url, api_key, data, DEMO, seed)
+    ended = run_recipe(console, url, api_key, data, DEMO, seed, device)
     return 1 if ended is None else judge(console, ended.evaluations, ended.model)
 
 
-def run_named(url: str, api_key: str, data: Path, name: str, seed: int) -> int:
+def run_named(url: str, api_key: str, data: Path, name: str, seed: int, device: str) -> int:
     """Run recipe `name`. 0 when the held-out reward rose significantly (paired bootstrap)."""
     console = Console()
-    ended = run_recipe(console, url, api_key, data, name, seed)
+    ended = run_recipe(console, url, api_key, data, name, seed, device)
     if ended is None or ended.comparison is None:
         return 1
     show_samples(console, ended.evaluations)
@@ -56,11 +57,11 @@ class Ended:
 
 
 def run_recipe(
-    console: Console, url: str, api_key: str, data: Path, name: str, seed: int
+    console: Console, url: str, api_key: str, data: Path, name: str, seed: int, device: str
 ) -> Ended | None:
     """Post the recipe and show it live. None when the job did not succeed, after saying why."""
     recipe = RECIPES[name]
-    spec = recipe.build(data / name, seed)
+    spec = PLACED[device](recipe.build(data / name, seed))
     with Client(url, api_key) as client:
         job = client.jobs.create(spec)
         console.print(f"job {job.id}: {recipe.title}")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from rlhf_service.planning.activations import FP32, Pass, saved_bytes
 from rlhf_service.planning.device import Loss
-from rlhf_service.planning.seconds import MAX_BATCH
 from rlhf_service.planning.shape import Shape
 from rlhf_service.planning.states import States, engine_states
 from rlhf_service.planning.workload import Work
@@ -127,8 +126,7 @@ def pass_parts(trained: Trained, one: Pass, element: int, loss: Loss | None) -> 
 def rollout_parts(
     shape: Shape, element: int, rows: int, prompt: int, new: int, lora: LoraSpec | None
 ) -> Parts:
-    """An actor that answers so many prompts a step."""
-    rows = min(rows, MAX_BATCH)
+    """An actor that answers so many prompts at once."""
     length = prompt + new
     weights = element * shape.causal
     fetched = element * (shape.adapter(lora) if lora else shape.causal)

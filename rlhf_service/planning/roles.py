@@ -89,7 +89,7 @@ def pool(
             held = rollout_parts(
                 parts.policy.shape,
                 element_of(spec.learner),
-                rows,
+                min(rows, spec.rollout.engine.max_sequences),
                 parts.work.prompt_length,
                 parts.work.new_tokens,
                 parts.policy.lora,

@@ -16,9 +16,6 @@ Product = Callable[[float, float, float], float]
 CACHE_PASSES = 2
 """A decoding step lays the cache out for attention, and reads it."""
 
-MAX_BATCH = 64
-"""Responses that a rollout engine decodes together (rollout/transformers.py)."""
-
 
 def layer_products(shape: Shape, one: Pass, product: Product) -> float:
     """Seconds of one layer's matrix products, attention's among them, forward."""
@@ -79,10 +76,12 @@ class Machine:
         cost = self.arithmetic.engines[str(zero)]
         return cost.step_per_tensor * tensors + cost.step_per_parameter * parameters
 
-    def generate(self, shape: Shape, rows: int, prompt: int, new: int) -> float:
-        """Seconds in which one actor answers `rows` prompts, each as long as can be."""
-        whole, rest = divmod(rows, MAX_BATCH)
-        seconds = whole * self._batch(shape, MAX_BATCH, prompt, new)
+    def generate(self, shape: Shape, rows: int, prompt: int, new: int, at_once: int) -> float:
+        """Seconds in which one actor answers `rows` prompts, each as long as can be, `at_once` of them
+        at a time.
+        """
+        whole, rest = divmod(rows, at_once)
+        seconds = whole * self._batch(shape, at_once, prompt, new)
         return seconds + (self._batch(shape, rest, prompt, new) if rest else 0.0)
 
     def _batch(self, shape: Shape, rows: int, prompt: int, new: int) -> float:

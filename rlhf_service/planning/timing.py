@@ -105,7 +105,8 @@ class Clock:
         if machine is None:
             return Estimate.none(f"{self.spec.learner.precision} was not measured")
         rows = math.ceil(prompts / pool.num_actors)
-        seconds = machine.generate(policy.shape, rows, length, new)
+        at_once = self.spec.rollout.engine.max_sequences
+        seconds = machine.generate(policy.shape, rows, length, new, at_once)
         return Estimate(value=seconds * self._crowd(pool.num_actors, pool.num_threads))
 
     def judge(self, reward: RewardSpec, work: Work, scorers: Sequence[Shape] | None) -> Estimate:

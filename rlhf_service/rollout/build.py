@@ -41,10 +41,12 @@ def build_served(
         from rlhf_service.rollout.vllm import build_vllm
 
         return build_vllm(engine, model, precision, device, threads)
-    return build_engine(model, precision, device)
+    return build_engine(model, precision, device, engine.max_sequences)
 
 
-def build_engine(model: Path, precision: Precision, device: str) -> TransformersEngine:
+def build_engine(
+    model: Path, precision: Precision, device: str, max_sequences: int = 64
+) -> TransformersEngine:
     """An engine with unset weights: it serves once `load_weights` gave it a version.
 
     Of a folder that describes an adapter, only the adapter's weights are unset.
@@ -58,4 +60,6 @@ def build_engine(model: Path, precision: Precision, device: str) -> Transformers
         network = AutoModelForCausalLM.from_config(config, dtype=dtype)
     if (model / "generation_config.json").exists():
         network.generation_config = GenerationConfig.from_pretrained(model, local_files_only=True)
-    return TransformersEngine(network.to(device), load_tokenizer(model))
+    return TransformersEngine(
+        network.to(device), load_tokenizer(model), max_sequences=max_sequences
+    )

@@ -27,7 +27,7 @@ class TransformersEngine:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        max_batch: int = 64,
+        max_sequences: int = 64,
     ) -> None:
         # Under an adapter the rest came from its folder and never changes.
         self._published = learnt_names(model)
@@ -37,9 +37,9 @@ class TransformersEngine:
         self._sampler: SlotSampler | GrowingSampler
         if takes_ragged(model):
             use_ragged(model)
-            self._sampler = SlotSampler(self._model, self._eos, max_batch)
+            self._sampler = SlotSampler(self._model, self._eos, max_sequences)
         else:
-            self._sampler = GrowingSampler(self._model, self._eos, max_batch)
+            self._sampler = GrowingSampler(self._model, self._eos, max_sequences)
         self.version: int | None = None
 
     def load_weights(self, snapshot: WeightSnapshot) -> None:

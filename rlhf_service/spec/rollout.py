@@ -20,6 +20,10 @@ class TransformersEngineSpec(Section):
 
     type: Literal["transformers"] = "transformers"
 
+    max_sequences: int = Field(default=64, ge=1)
+    """Responses that are under way at once in one actor; more need more memory for keys and values.
+    GPUs take several hundred in little more time than a few."""
+
 
 class VllmEngineSpec(Section):
     """vLLM, in the environment that the operator names (RLHF_VLLM_PYTHON), else in the job's.

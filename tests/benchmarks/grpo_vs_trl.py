@@ -27,14 +27,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--peer", type=Path, default=PEER, help="python of TRL's environment")
     parser.add_argument("--keep", type=Path, help="folder for the workload and the logs")
     args = parser.parse_args()
+    wanted = workload("realistic", args.threads, args.device)
     wanted = replace(
-        workload("realistic", args.threads),
+        wanted,
         method="grpo",
-        prompts_per_step=16,
+        prompts_per_step=wanted.prompts_per_step // 4,
         samples_per_prompt=4,
         epochs=1,
         kl_coef=0.04,

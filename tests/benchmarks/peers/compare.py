@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 
+from rlhf_service.models.precision import dtype_of
+from rlhf_service.models.work import matmul_peak
 from tests.benchmarks.peers.lockstep import Figures, every, side
 from tests.benchmarks.peers.workload import Prepared, Workload
 
@@ -32,7 +35,10 @@ def told_by_turns(
         told[name].append(figures)
         print(name, json.dumps(figures), file=sys.stderr, flush=True)
 
-    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(prepared.workload().threads)}
+    workload = prepared.workload()
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": str(workload.threads)}
+    settings["DS_ACCELERATOR"] = workload.device
     target = str(prepared.folder)
     here = [sys.executable, "-m", "tests.benchmarks.peers.ours", target]
     with (
@@ -47,13 +53,19 @@ def told_by_turns(
 def compared(prepared: Prepared, peer: Sequence[str], steps: int, networks: int) -> dict[str, Any]:
     """The table's row. `networks` is how many of the policy's size learn in an update."""
     workload = prepared.workload()
-    peak = matmul_flops(workload.threads)
+    device, dtype = torch.device(workload.device), dtype_of(workload.precision)  # type: ignore[arg-type]
+    if workload.device == "cpu":
+        peak, machine = matmul_flops(workload.threads), f"{workload.threads} thread(s)"
+    else:
+        peak, machine = matmul_peak(device, dtype), torch.cuda.get_device_name()
+        torch.cuda.empty_cache()
     told, parameters = told_by_turns(prepared, peer, steps)
     mine, theirs = told["ours"], told["peer"]
     share = update_flops(workload, parameters, mine, networks) / peak
     return {
         "workload": workload.name,
-        "machine": f"{platform.machine()}, {workload.threads} thread(s)",
+        "machine": f"{platform.machine()}, {machine}",
+        "precision": workload.precision,
         "parameters": parameters,
         "steps": steps,
         "ratio": ratio(mine, theirs, "seconds"),

@@ -13,8 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("DS_ACCELERATOR", "cpu")
-os.environ.setdefault("LOCAL_RANK", "0")
+os.environ.setdefault("LOCAL_RANK", "0")  # DS_ACCELERATOR is given by whoever starts this
 
 import torch
 import torch.distributed as dist
@@ -50,7 +49,10 @@ def main(folder: Path) -> None:
     torch.set_num_threads(workload.threads)
     with tempfile.TemporaryDirectory() as place:
         dist.init_process_group(
-            "gloo", init_method=f"file://{place}/rendezvous", rank=0, world_size=1
+            "nccl" if workload.device == "cuda" else "gloo",
+            init_method=f"file://{place}/rendezvous",
+            rank=0,
+            world_size=1,
         )
         run = build(prepared, Path(place))
         state = PpoState(0, 1, workload.kl_coef, RunningMoments(), PromptLedger())
@@ -79,10 +81,16 @@ def build(prepared: Prepared, place: Path) -> PpoRun:
     workload = prepared.workload()
     eos = 2
     stage, spec = job(prepared)
+    pools = LocalPools(
+        FunctionReward(lambda rollout: reward(rollout.token_ids, eos)),
+        precision=spec.learner.precision,
+        device=workload.device,
+        max_sequences=64 if workload.device == "cpu" else workload.responses,
+    )
     context = replace(
-        in_this_process(spec, place / "job"),
-        engines=DeepSpeedEngines(spec.learner, torch.device("cpu")),
-        pools=LocalPools(FunctionReward(lambda rollout: reward(rollout.token_ids, eos))),
+        in_this_process(spec, place / "job", workload.device),
+        engines=DeepSpeedEngines(spec.learner, torch.device(workload.device)),
+        pools=pools,
     )
     begun = start(context, stage, list)
     learner = build_learner(context, stage, begun)
@@ -127,7 +135,9 @@ def job(prepared: Prepared) -> tuple[PpoStage, JobSpec]:
 
 def learner_spec(workload: Workload) -> LearnerSpec:
     """Parts of the update of about the size that the peer's have."""
-    return LearnerSpec(micro_batch_tokens=128 * workload.micro_batch)
+    return LearnerSpec.model_validate(
+        {"micro_batch_tokens": 128 * workload.micro_batch, "precision": workload.precision}
+    )
 
 
 def parameters(run: PpoRun) -> int:

@@ -50,7 +50,7 @@ def settings(workload: Workload, place: str, precision: str) -> GRPOConfig:
     return GRPOConfig(
         output_dir=place,
         report_to="none",
-        use_cpu=True,
+        use_cpu=workload.device == "cpu",
         bf16=precision == "bf16",
         seed=workload.seed,
         save_strategy="no",

@@ -35,7 +35,7 @@ def judge(watch: Stopwatch):
             [token for token in row if token != pad]
             for row in query_responses[:, context_length:].tolist()
         ]
-        return None, torch.tensor(watch.score(answers)), None
+        return None, torch.tensor(watch.score(answers), device=query_responses.device), None
 
     return judged
 
@@ -76,8 +76,8 @@ def settings(workload: Workload, place: str) -> PPOConfig:
     return PPOConfig(
         output_dir=place,
         report_to="none",
-        use_cpu=True,
-        bf16=False,
+        use_cpu=workload.device == "cpu",
+        bf16=workload.precision == "bf16",
         seed=workload.seed,
         save_strategy="no",
         num_sample_generations=0,

@@ -11,7 +11,7 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Workload:
     """Model, prompts and settings of one comparison. Everything not named here is the same anyway:
-    Adam (0.9, 0.999, 1e-5) without decay, gradient norm 1, fp32.
+    Adam (0.9, 0.999, 1e-5) without decay, gradient norm 1.
     """
 
     name: str
@@ -29,6 +29,10 @@ class Workload:
     kl_coef: float
     threads: int
     seed: int
+    device: str = "cpu"
+    """Of both sides: cpu, or cuda for one GPU."""
+    precision: str = "fp32"
+    """This project's; the peer's is its own choice."""
 
     @property
     def responses(self) -> int:

@@ -1,0 +1,1 @@
+"""What needs a CUDA GPU: the same code as everywhere, with the device as data."""
