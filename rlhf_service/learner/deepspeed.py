@@ -38,12 +38,14 @@ class DeepSpeedEngine:
     ) -> None:
         trained = [p for p in module.parameters() if p.requires_grad]
         self._learnt = learnt_names(module)
+        on_gpu = trained[0].is_cuda and not learner.offload_optimizer
         adam = torch.optim.AdamW(
             trained,
             lr=optimizer.learning_rate,
             betas=optimizer.betas,
             eps=optimizer.eps,
             weight_decay=optimizer.weight_decay,
+            fused=on_gpu or None,  # one kernel for all tensors
         )
         self._engine, *_ = deepspeed.initialize(
             model=module,

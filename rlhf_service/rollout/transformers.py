@@ -14,6 +14,7 @@ from rlhf_service.models.ragged import takes_ragged, use_ragged
 from rlhf_service.ports import WeightSnapshot
 from rlhf_service.records import FinishReason, Prompt, Rollout
 from rlhf_service.rollout.growing import GrowingSampler
+from rlhf_service.rollout.recorded import recorder_on
 from rlhf_service.rollout.sampling import Answer
 from rlhf_service.rollout.slots import SlotSampler
 from rlhf_service.spec.ppo import SamplingSpec
@@ -37,7 +38,9 @@ class TransformersEngine:
         self._sampler: SlotSampler | GrowingSampler
         if takes_ragged(model):
             use_ragged(model)
-            self._sampler = SlotSampler(self._model, self._eos, max_sequences)
+            self._sampler = SlotSampler(
+                self._model, self._eos, max_sequences, recorder_on(model.device)
+            )
         else:
             self._sampler = GrowingSampler(self._model, self._eos, max_sequences)
         self.version: int | None = None

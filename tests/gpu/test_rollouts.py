@@ -57,7 +57,8 @@ def test_the_same_tokens_with_the_same_log_probs(device: torch.device, folder: P
     same = [(a, b) for a, b in zip(here, there, strict=True) if a.token_ids == b.token_ids]
     assert len(same) >= ROWS - 2  # where rounding tips one draw, the rest of the row is another
     for a, b in same:
-        assert b.logprobs == pytest.approx(a.logprobs, abs=1e-4)
+        # Of LSTMs cuDNN rounds the products' operands to tf32.
+        assert b.logprobs == pytest.approx(a.logprobs, abs=1e-3)
         assert a.finish_reason == b.finish_reason
 
 

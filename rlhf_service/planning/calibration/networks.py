@@ -19,6 +19,7 @@ from rlhf_service.planning.seconds import Product, layer_products
 from rlhf_service.planning.shape import Family, Shape
 from rlhf_service.records import Prompt
 from rlhf_service.rollout.growing import GrowingSampler
+from rlhf_service.rollout.recorded import recorder_on
 from rlhf_service.rollout.slots import SlotSampler
 from rlhf_service.spec.model import ScratchModel
 from rlhf_service.spec.ppo import SamplingSpec
@@ -189,7 +190,7 @@ def token_seconds(family: Family, layers: int, dtype: torch.dtype, device: torch
     sampler: SlotSampler | GrowingSampler
     if takes_ragged(network):
         use_ragged(network)
-        sampler = SlotSampler(network, never, 1)
+        sampler = SlotSampler(network, never, 1, recorder_on(device))
     else:
         sampler = GrowingSampler(network, never, 1)
     prompt = Prompt(position=0, sample=0, row=0, text="", token_ids=(5, 6, 7, 8))
