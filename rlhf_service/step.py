@@ -14,7 +14,7 @@ from rlhf_service.clock import PhaseClock
 from rlhf_service.credit import assign_credit
 from rlhf_service.drawing import Draw
 from rlhf_service.errors import RewardFailed
-from rlhf_service.gate import check_first_ratio, check_gate
+from rlhf_service.gate import LARGEST, check_first_ratio, check_gate
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.ports import Group, Learner, RewardFunction, RolloutEngine, WeightChannel
 from rlhf_service.prompts import PromptSource
@@ -83,6 +83,8 @@ class PpoRun:
     """What a step asks for, to report how fast it was done; not reported when absent."""
     source: RolloutSource = field(default_factory=InStep)
     """Whence a step has its responses."""
+    largest_difference: float = LARGEST["fp32"]
+    """Of sampler and trainer on a token, before the first update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
     with clock.phase("annotate"):
         recall = run.learner.annotate(batch)
     if state.step == 0:
-        check_gate(batch, recall, stage.gate, group)
+        check_gate(batch, recall, run.largest_difference, group)
     assigned = assign_credit(
         batch,
         recall,

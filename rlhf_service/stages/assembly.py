@@ -13,6 +13,7 @@ from rlhf_service.data.rows import read_prompts
 from rlhf_service.data.tokens import encode_prompts
 from rlhf_service.environment.build import build_environment
 from rlhf_service.environment.turns import TurnEngine
+from rlhf_service.gate import largest_difference
 from rlhf_service.learner.base import Network
 from rlhf_service.learner.critic import Critic, EngineCritic, NoCritic
 from rlhf_service.learner.ppo import PpoLearner
@@ -70,6 +71,7 @@ def build_run(
         entered=context.entered,
         work=step_work(context, learner),
         source=source,
+        largest_difference=largest_difference(stage.gate, context.spec.learner.precision),
     )
 
 
