@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM = false
 # DeepSpeed's operator is compiled for one environment; two that share a cache compile it in turns.
 export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: setup demo serve test test-images openai-clients lint peers vllm test-vllm clean
+.PHONY: setup demo serve test test-gpu test-images openai-clients lint peers vllm test-vllm clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; set PYTHON="; exit 1; }
@@ -31,7 +31,7 @@ serve: $(READY)
 	$(BIN)/rlhf serve
 
 # All of pyproject.toml's testpaths but tests/integration (what it names, --ignore does not leave out).
-ALONE := tests/api tests/browser tests/docker tests/helm tests/kuberay tests/unit tests/test_architecture.py
+ALONE := tests/api tests/browser tests/docker tests/gpu tests/helm tests/kuberay tests/unit tests/test_architecture.py
 
 test: $(READY) openai-clients
 	@# Jobs on a cluster wait as much as they compute: all else runs beside them.
@@ -39,6 +39,10 @@ test: $(READY) openai-clients
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ALONE); rest=$$?; \
 	echo "tests/integration, beside it:"; wait $$cluster; cluster=$$?; cat $(VENV)/integration.log; \
 	exit $$((rest | cluster))
+
+# On a machine with a CUDA GPU and a torch that is built for it.
+test-gpu: $(READY)
+	$(BIN)/python -m pytest tests/gpu
 
 # Builds the images and trains a job in them: needs podman, root and the images they begin from.
 test-images: $(READY)

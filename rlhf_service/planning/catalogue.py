@@ -1,4 +1,7 @@
-"""GPUs by their makers' public figures, and the profile assumed of each. Nothing here is measured.
+"""GPUs by their makers' public figures, and the profile assumed of each.
+
+Shares of those figures that were measured were measured on one H100 (SXM, 80 GB); that others reach the
+same is assumed. `rlhf calibrate --device cuda` measures the GPU that there is.
 
 Sources, dense figures without sparsity: NVIDIA's data sheets of A100, H100, H200, DGX B200, L4, L40S,
 A10 (the A10G of AWS: its instance page), T4 and the Ada GPU architecture paper (RTX 4090); AMD's data
@@ -56,22 +59,28 @@ GPUS = {
     )
 }
 
-PRODUCTS = ((128.0, 0.02), (512.0, 0.2), (2048.0, 0.5), (8192.0, 0.7))
-"""Assumed share of the peak that products of that size reach."""
-MOVED = 0.8
-"""Assumed share of the bandwidth."""
+PRODUCTS = ((128.0, 0.1), (512.0, 0.4), (2048.0, 0.7), (8192.0, 0.7))
+"""Share of the peak that products of that size reach, measured in bf16: those of 128 and 512 many at
+once.
+"""
+MOVED = 0.89
+"""Share of the bandwidth, measured by copies."""
 NETWORK = 50e9
 """Assumed bytes a second of one GPU to other machines: 400 Gbit/s each, eight GPUs a machine."""
 REDUCED = 0.7
 """Assumed share of the link in an all-reduce."""
-CALL = 6e-6
-"""Assumed seconds to launch one kernel."""
+CALL = 12e-6
+"""Seconds to launch one kernel: with KERNELS 0.5 ms for a layer's forward pass, of which 0.4 to 1.0 ms
+were measured.
+"""
+PLAYED = 2e-6
+"""Assumed seconds of one kernel of a decoding step, which is recorded."""
 KERNELS = 40
 """Kernels of one layer's forward pass."""
-STORE = 2e9
-"""Assumed bytes a second through the object store and its digests, on the host."""
-CONTEXT = GIB // 2
-"""Assumed bytes of a CUDA context with its libraries, on each GPU for each process."""
+STORE = 2.5e9
+"""Bytes a second through the object store, measured on that GPU's host."""
+CONTEXT = 750_000_000
+"""Bytes of a CUDA context with its libraries, on each GPU for each process, measured."""
 UPDATE_BYTES = 60
 """Bytes moved for each parameter of an Adam step that is not fused."""
 
@@ -90,13 +99,13 @@ def gpu_profile(name: str) -> DeviceProfile:
         {
             "name": gpu.name,
             "kind": "cuda",
-            "source": "public figures and assumed efficiencies, not measured",
+            "source": "public figures, and efficiencies of one H100",
             "memory": int(gpu.memory * 1e9),
             "bandwidth": moved / 2,
             "link": REDUCED * gpu.link * 1e9,
             "network": REDUCED * NETWORK,
             "store": STORE,
-            "digest": STORE,
+            "digest": moved / 2,
             "baseline": dict.fromkeys(("learner", "rollout", "reward"), CONTEXT),
             "threads": {1: arithmetic},
         }
@@ -108,7 +117,7 @@ def _arithmetic(peak: float, moved: float) -> Arithmetic:
     network = NetworkCost(
         forward=LayerCost(per_call=layer, per_byte=3 / moved),
         backward=LayerCost(per_call=2 * layer, per_byte=5 / moved),
-        decode=layer,
+        decode=KERNELS * PLAYED,
     )
     engine = EngineCost(
         per_tensor=4 * CALL, step_per_tensor=4 * CALL, step_per_parameter=UPDATE_BYTES / moved
@@ -119,6 +128,6 @@ def _arithmetic(peak: float, moved: float) -> Arithmetic:
         networks=dict.fromkeys(FAMILIES, network),
         losses={"language": loss, "policy": loss},
         engines={str(zero): engine for zero in range(4)},
-        decode_call=20 * CALL,
+        decode_call=80 * CALL,
         draw=40 / moved,
     )

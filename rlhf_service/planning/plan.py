@@ -18,7 +18,7 @@ ASSUMPTIONS = (
     "start-up, validation, checkpoints and waiting for a turn on the cluster are not counted",
 )
 ASSUMED_OF_GPUS = (
-    "GPU times follow from makers' public figures with assumed efficiencies; none was measured here"
+    "GPU times follow from makers' public figures and the shares of them that one H100 reached"
 )
 ASSUMED_OF_WORDS = (
     "a tokenizer that is trained in the job has all of vocab_size; on little data it has fewer"

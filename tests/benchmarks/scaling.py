@@ -143,8 +143,8 @@ def document() -> Iterator[str]:
         "**Computed, not measured.** Every figure here follows from the planner's arithmetic\n"
         f"([planner.md](planner.md)) with the public figures of the {GPU} ({own.memory:g} GB, "
         f"{own.bandwidth:g} GB/s, {own.bf16:g} TFLOP/s dense bf16,\n{own.link:g} GB/s to GPUs of its "
-        f"machine), {NETWORK / 1e9:g} GB/s to other machines, and the efficiencies assumed in\n"
-        "`rlhf_service/planning/catalogue.py`. This project has run on CPUs only. Written by\n"
+        f"machine), {NETWORK / 1e9:g} GB/s to other machines, and the efficiencies in\n"
+        "`rlhf_service/planning/catalogue.py`. Jobs have run on one H100 at most. Written by\n"
         "`python -m tests.benchmarks.scaling > docs/scaling.md`.\n"
     )
     yield (
@@ -177,8 +177,8 @@ READING = """
   whole network for every microbatch, now between machines. It falls only as each rank has fewer
   microbatches: larger ones, ZeRO 1 or 2 where the weights fit, or an adapter cut it.
 - **At 1,024 GPUs** arithmetic is next to nothing. What stays is generation's floor and, for the large
-  networks, publishing: the whole policy goes through rank 0's digests and the object store whatever the
-  number of GPUs. GPU-hours a step rise tenfold and more. An adapter publishes a hundredth.
+  networks, publishing: the whole policy goes through rank 0 and the object store whatever the
+  number of GPUs. GPU-hours a step rise seven- to twelvefold. An adapter publishes a hundredth.
 - **8 B** do not fit a learner and an actor together on 80 GB: every rank keeps the whole reference and
   a gathered copy to publish, whatever the ZeRO stage. They fit on GPUs of their own, or on larger
   ones; an adapter needs no reference.

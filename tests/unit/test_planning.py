@@ -185,7 +185,7 @@ def test_a_job_on_gpus_needs_one_named_and_fits_it_or_not(tmp_path):
     assert plan_job(spec, HERE).fits is None
     plan = plan_job(spec, Setting(host=machine(), gpu=gpu_profile("H100")))
     assert plan.fits is False and "H100" in plan.reasons[0]
-    assert "not measured" in plan.source
+    assert "public figures" in plan.source
     raw["learner"] |= {"zero_stage": 3}
     raw["resources"]["learner"]["num_workers"] = 16
     spread = JobSpec.model_validate(raw)
