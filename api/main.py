@@ -6,12 +6,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import errors
@@ -35,6 +33,7 @@ from api.routes import (
     jobs,
     keys,
     models,
+    pages,
     permissions,
     plans,
     preflights,
@@ -55,15 +54,8 @@ from rlhf_service.launching import JobLauncher
 
 log = logging.getLogger("rlhf.api")
 
-WEB = Path(__file__).parent / "web"
 FORM_BYTES = 2**20
 """What a form may have around the file that is uploaded in it."""
-
-REPORT_POLICY = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; "
-    "style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
-)
-"""Of the page that shows a job's report, whose charts carry their own styles."""
 
 
 def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastAPI:
@@ -114,24 +106,11 @@ def create_app(settings: Settings, launcher: JobLauncher | None = None) -> FastA
         internal,
         dashboard,
         health,
+        pages,
     ):
         app.include_router(routes.router)
 
-    @app.get("/openapi.json", include_in_schema=False)
-    def openapi() -> JSONResponse:
-        return JSONResponse(app.openapi())
-
-    @app.get("/web/report.html", include_in_schema=False)
-    async def report_page() -> FileResponse:
-        policy = {"content-security-policy": REPORT_POLICY}
-        return FileResponse(WEB / "report.html", headers=policy)
-
-    app.mount("/web", StaticFiles(directory=WEB), name="web")
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(WEB / "index.html")
-
+    app.mount("/web", StaticFiles(directory=pages.WEB), name="web")
     return app
 
 

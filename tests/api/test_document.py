@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,3 +125,10 @@ def test_every_reference_leads_somewhere(document: JSON) -> None:
     for reference in set(references(document)):
         assert reference.removeprefix("#/components/schemas/") in schemas, reference
     assert "HTTPValidationError" not in schemas
+
+
+def test_an_application_that_nobody_holds_is_gone(tmp_path: Path) -> None:
+    """What FastAPI remembers of functions must not lead to it: tests make a thousand of them."""
+    made = weakref.ref(create_app(make_settings(tmp_path, ""), FakeLauncher()))
+    gc.collect()
+    assert made() is None
