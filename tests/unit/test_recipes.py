@@ -9,6 +9,7 @@ import pytest
 from rlhf_service.data.check import check_data
 from rlhf_service.recipes.answers import Answered
 from rlhf_service.recipes.catalogue import RECIPES
+from rlhf_service.recipes.placed import on_one_gpu
 from rlhf_service.recipes.question_answering import data as questions
 from rlhf_service.recipes.summarisation import data as summaries
 from rlhf_service.recipes.translation import data as translation
@@ -25,6 +26,22 @@ def test_a_recipe_is_a_valid_job_that_passes_the_submission_check(name, tmp_path
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
     assert spec.seed == 3 and spec.stages[-1].evaluation is not None
     check_data(spec)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_on_one_gpu_is_the_same_job_and_asks_for_no_more_than_one(name, tmp_path):
+    spec = RECIPES[name].build(tmp_path, 3)
+    placed = on_one_gpu(spec)
+    assert JobSpec.model_validate_json(placed.model_dump_json()) == placed
+    assert placed.resources.on_gpu and not spec.resources.on_gpu
+    learner, rollout, reward = (
+        placed.resources.learner.num_workers * placed.resources.learner.gpus_per_worker,
+        placed.resources.rollout.num_actors * placed.resources.rollout.gpus_per_actor,
+        placed.resources.reward.num_actors * placed.resources.reward.gpus_per_actor,
+    )
+    assert min(learner, rollout, reward) > 0 and learner + rollout + reward <= 1
+    check_data(placed)
+    assert placed.stages == spec.stages
 
 
 def test_no_english_sentence_is_trained_and_held_out(tmp_path):
