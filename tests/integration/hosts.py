@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+ROOT = Path(__file__).parents[2]
 NETWORK = "10.213.77"
 PREFIX = "rlhfh"
 """Of every interface and namespace; kernel names have at most 15 characters."""
@@ -29,6 +31,16 @@ def ip(*words: str, quiet: bool = False) -> None:
     done = subprocess.run(["ip", *words], capture_output=True, text=True)
     if done.returncode and not quiet:
         raise NotPermitted(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+def keeping(scratch: Path) -> list[str]:
+    """Commands that show this code and its Python in a new /tmp too, should they lie in the old one."""
+    found = []
+    for path in dict.fromkeys((ROOT, Path(sys.prefix), Path(sys.base_prefix))):
+        if path.is_relative_to("/tmp"):
+            place = scratch / path.relative_to("/tmp")
+            found += [f"mkdir -p {place}", f"mount --bind {path} {place}"]
+    return found
 
 
 def of_a_new_machine() -> dict[str, str]:
@@ -66,7 +78,8 @@ class Host:
         """Start a program on it. Mounts are its own: another host's /tmp is not its."""
         scratch = self.folder / f"tmp-{self.number}"
         scratch.mkdir(parents=True, exist_ok=True)
-        prepare = f"mount --bind {scratch} /tmp && mount -t tmpfs -o size=2g tmpfs /dev/shm"
+        steps = [*keeping(scratch), f"mount --rbind {scratch} /tmp"]
+        prepare = " && ".join([*steps, "mount -t tmpfs -o size=2g tmpfs /dev/shm"])
         out = (self.folder / f"{self.name}-{log}.log").open("ab")
         self.processes.append(
             subprocess.Popen(
