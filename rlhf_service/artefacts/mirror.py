@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rlhf_service.artefacts.base import ArtefactStore
-from rlhf_service.manifest import MANIFEST, list_checkpoints
+from rlhf_service.manifest import MANIFEST, MARK, list_checkpoints
 from rlhf_service.storage import JobFolder
 
 log = logging.getLogger(__name__)
@@ -94,13 +94,19 @@ class Mirror:
         valid = [found for found in list_checkpoints(self._folder.checkpoints) if not found.fault]
         for found in reversed(valid):  # the newest last, as they came
             self._copy_marked(self._folder.checkpoints / found.name / MANIFEST)
-        kept, stages = {found.name for found in valid}, {found.stage for found in valid}
         assert self._there is not None
+        kept = {found.name for found in valid}
+        # A folder may be taken away meanwhile: an older copy goes once a newer one is whole.
+        newest: dict[str, int] = {}
+        for found in valid:
+            if f"checkpoints/{found.name}/{MANIFEST}" in self._there:
+                newest[found.stage] = max(found.step, newest.get(found.stage, -1))
         for name in sorted(self._there, key=lambda name: not name.endswith(f"/{MANIFEST}")):
             kind, _, rest = name.partition("/")
             checkpoint = rest.partition("/")[0]
             if kind == "checkpoints" and checkpoint not in kept:
-                if checkpoint.rpartition("-step-")[0] in stages:
+                stage, _, step = checkpoint.rpartition(MARK)
+                if step.isdigit() and int(step) < newest.get(stage, -1):
                     self._store.delete(name)
                     del self._there[name]
 

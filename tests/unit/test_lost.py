@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from cluster.lost import lost
 from cluster.sinks import JsonlSink
 from rlhf_service.artefacts.fsspec import FsspecArtefacts
 from rlhf_service.artefacts.mirror import Mirror
+from rlhf_service.artefacts.restore import restore
 from rlhf_service.events import Log
 from rlhf_service.job import StopReason
+from rlhf_service.storage import JobFolder
+from rlhf_service.testing_artefacts import FakeArtefacts
 from tests.unit.test_artefacts import checkpoint, job
 from tests.unit.test_sinks_faults import heard_by
 
@@ -57,3 +61,35 @@ def test_copies_outlive_their_original(tmp_path: Path) -> None:
     checkpoint(folder, "ppo", 9)  # by learners that had not heard of it
     mirror.copy()
     assert copies.sizes() == kept and any("ppo-step-000004" in name for name in kept)
+
+
+class Taken(FakeArtefacts):
+    """Takes the original away while the file `name` is copied."""
+
+    def __init__(self, original: Path, name: str) -> None:
+        super().__init__()
+        self._original, self._name = original, name
+
+    def put(self, name: str, source: Path) -> None:
+        super().put(name, source)
+        if name == self._name:
+            shutil.rmtree(self._original)
+
+
+@pytest.mark.parametrize("file", ["policy/model.bin", "MANIFEST"])
+def test_a_folder_that_goes_while_its_newest_checkpoint_is_copied_leaves_a_whole_one(
+    tmp_path: Path, file: str
+) -> None:
+    """Of the older one nothing was left to copy, and of the newer not yet all was there."""
+    folder = job(tmp_path / "job-1")
+    copies = Taken(folder.root, f"checkpoints/ppo-step-000008/{file}")
+    mirror = Mirror(folder, copies, print)
+    old = checkpoint(folder, "ppo", 4)
+    mirror.copy()
+    shutil.rmtree(old)
+    checkpoint(folder, "ppo", 8)
+    with suppress(FileNotFoundError):
+        mirror.copy()
+    assert not folder.root.exists()
+    came = restore(JobFolder(tmp_path / "again"), copies)
+    assert came == [f"checkpoint ppo-step-00000{8 if file == 'MANIFEST' else 4}"]
