@@ -53,7 +53,7 @@ class JsonlSink:
                 event=event,
             )
             try:
-                if os.fstat(self._out.fileno()).st_nlink == 0:
+                if self._taken():
                     self._begin_again()
                 end = self._out.seek(0, os.SEEK_END)
             except OSError as fault:
@@ -67,6 +67,14 @@ class JsonlSink:
                     self._out.truncate(end)
                 raise self._failed(fault) from fault
             self._seq += 1
+
+    def _taken(self) -> bool:
+        """Whether the file was deleted, or moved with its folder."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(there, os.fstat(self._out.fileno()))
 
     def _begin_again(self) -> None:
         """The job's folder was taken away: what is said from now on is on disk all the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,7 +37,14 @@ def test_with_copies_the_next_attempt_goes_on_without_them_the_job_ends(
     assert end is not None and end.retryable and "s3://bucket/jobs/job-1" in end.message
 
 
-def test_what_is_said_after_the_loss_is_on_disk_and_arrives(tmp_path: Path) -> None:
+def moved(path: Path) -> None:
+    path.rename(path.with_name("taken"))
+
+
+@pytest.mark.parametrize("take", [shutil.rmtree, moved])
+def test_what_is_said_after_the_loss_is_on_disk_and_arrives(
+    tmp_path: Path, take: Callable[[Path], None]
+) -> None:
     folder = job(tmp_path / "job-1")
     (folder.events / "a1-driver.jsonl").unlink()
     got: list[tuple[int, str]] = []
@@ -44,7 +52,7 @@ def test_what_is_said_after_the_loss_is_on_disk_and_arrives(tmp_path: Path) -> N
     sink = JsonlSink(folder, "job-1", 1, "a1-driver")
     sink.emit(Log(message="a long sentence that was said before the folder went"))
     assert forwarder._pass()
-    shutil.rmtree(folder.root)
+    take(folder.root)
     sink.emit(Log(message="after"))
     assert forwarder._pass() and not forwarder._pass()
     assert [number for number, _ in got] == [1, 2] and got[1][1] == "after"

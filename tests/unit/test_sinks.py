@@ -100,7 +100,8 @@ def test_a_torn_line_is_cut_off_and_never_sent(folder, inbox):
 
 def test_a_full_disk_is_a_storage_error_with_a_remedy(folder):
     sink = JsonlSink(folder, "job-1", 1, "a1-driver")
-    sink._out = Path("/dev/full").open("ab", buffering=0)
+    sink._path = Path("/dev/full")
+    sink._out = sink._path.open("ab", buffering=0)
     with pytest.raises(StorageError, match="free some space"):
         sink.emit(Log(message="x"))
     with suppress(OSError):  # closing tries to write what could not be written
