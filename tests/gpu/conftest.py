@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 import torch
-import torch.distributed as dist
+
+from rlhf_service.planning.calibration.engines import one_rank
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,11 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[torch.device]:
+def device() -> Iterator[torch.device]:
     """The first GPU, with a process group of this process alone."""
-    os.environ.setdefault("LOCAL_RANK", "0")
-    torch.cuda.set_device(0)
-    meeting = f"file://{tmp_path_factory.mktemp('nccl') / 'meeting'}"
-    dist.init_process_group("nccl", init_method=meeting, rank=0, world_size=1)
-    yield torch.device("cuda", 0)
-    dist.destroy_process_group()
+    first = torch.device("cuda", 0)
+    with one_rank(first):
+        yield first
