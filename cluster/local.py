@@ -113,9 +113,7 @@ class LocalCluster:
             self._process.wait(STOP_SECONDS)
         # Drivers take SIGTERM as a wish to checkpoint, but their cluster is gone.
         _, alive = psutil.wait_procs(family, timeout=GRACE_SECONDS)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=STOP_SECONDS)
+        kill_and_wait(alive, STOP_SECONDS)
         self._process.wait()
         self._process = None
         if self._temporary is not None:
@@ -242,6 +240,14 @@ def descendants(pid: int) -> list[psutil.Process]:
         return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def kill_and_wait(processes: Sequence[psutil.Process], seconds: float) -> None:
+    """SIGKILL to each that still lives, and wait at most so long for their ends."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it ended by itself just now
+            process.kill()
+    psutil.wait_procs(list(processes), timeout=seconds)
 
 
 def free_ports(count: int) -> list[int]:

@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 from ray.util import get_node_ip_address
 
-from cluster.local import PORTS, SERVER_ENVIRONMENT, die_with_parent, free_ports, head_command
+from cluster.local import (
+    PORTS,
+    SERVER_ENVIRONMENT,
+    die_with_parent,
+    free_ports,
+    head_command,
+    kill_and_wait,
+)
 from rlhf_service.storage import write_private
 from tests.integration.conftest import answers, wait_until
 from tests.integration.test_local_cluster import marked
@@ -198,7 +204,4 @@ def started(
 
 def end_all(folder: Path) -> None:
     """Whatever still lives of it; nodes are no children of the head."""
-    left = marked(folder)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=STOP_SECONDS)
+    kill_and_wait(marked(folder), STOP_SECONDS)

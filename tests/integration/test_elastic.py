@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from cluster.local import LocalCluster, descendants, die_with_parent, ray_command
+from cluster.local import LocalCluster, descendants, die_with_parent, kill_and_wait, ray_command
 from rlhf_service.spec import JobSpec
 from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.storage import JobFolder
@@ -112,13 +111,7 @@ def machine(cluster: LocalCluster) -> Iterator[None]:
     try:
         yield
     finally:
-        family = descendants(process.pid)
-        for one in family:
-            try:
-                one.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(family, timeout=30)
+        kill_and_wait(descendants(process.pid), 30)
         process.wait()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local import LocalCluster
+from cluster.local import LocalCluster, kill_and_wait
 from rlhf_service.errors import LauncherError
 from tests.integration.conftest import wait_until
 
@@ -53,8 +53,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def end(owner: subprocess.Popen[str], folder: Path) -> None:
-    for process in [*marked(folder)]:
-        process.kill()
+    kill_and_wait(marked(folder), 30)
     owner.wait(timeout=30)
     for pipe in (owner.stdin, owner.stdout):
         assert pipe is not None
@@ -64,6 +63,16 @@ def end(owner: subprocess.Popen[str], folder: Path) -> None:
 def said(owner: subprocess.Popen[str]) -> list[str]:
     assert owner.stdout is not None
     return owner.stdout.readline().split()
+
+
+def test_who_ended_meanwhile_is_no_fault_and_the_rest_is_killed():
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(words) as gone, subprocess.Popen(words) as left:
+        family = [psutil.Process(one.pid) for one in (gone, left)]
+        gone.kill()
+        gone.wait()
+        kill_and_wait(family, 30)
+        assert not any(process.is_running() for process in family)
 
 
 def test_a_cluster_is_ready_with_its_cpus_shuts_others_out_and_leaves_nothing(service, tmp_path):
