@@ -16,6 +16,7 @@ from cluster.replay import next_life, reported_steps
 from rlhf_service.errors import RoleStalled, TrainingError, UserError
 from rlhf_service.events import Log, Recovered
 from rlhf_service.job import StopReason
+from rlhf_service.learner.backend import BACKENDS
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.storage import JobFolder
 from rlhf_service.tracing.base import Tracer
@@ -61,7 +62,7 @@ def run_learners(assignment: LearnerAssignment) -> None:
         learner_loop,
         train_loop_config={"assignment": assignment},
         torch_config=TorchConfig(
-            backend="nccl" if on_gpu else "gloo", timeout_s=COLLECTIVE_SECONDS
+            backend=BACKENDS["cuda" if on_gpu else "cpu"], timeout_s=COLLECTIVE_SECONDS
         ),
         scaling_config=ScalingConfig(
             num_workers=group_size(spec.resources.learner),

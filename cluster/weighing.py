@@ -162,8 +162,8 @@ def _reduce(rank: int, folder: str, out: str, kind: str) -> None:
     import torch
     import torch.distributed as dist
 
+    from rlhf_service.learner.backend import BACKENDS
     from rlhf_service.planning.calibration.clock import settled
-    from rlhf_service.planning.calibration.engines import BACKENDS
 
     torch.set_num_threads(1)
     meeting = f"file://{Path(folder) / 'meeting'}"

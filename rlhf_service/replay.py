@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_service.errors import RlhfError, StorageError
+from rlhf_service.learner.backend import BACKENDS
 from rlhf_service.manifest import MANIFEST
 from rlhf_service.recording import REPORT, Offline, Recording, read_recording, recording
 from rlhf_service.reports import PpoReport, deterministic_part
@@ -105,7 +106,7 @@ def rank_main(rank: int, folder: Path, ranks: int, out: Path) -> None:
     if not on_cpu:
         torch.cuda.set_device(rank)
     dist.init_process_group(
-        "gloo" if on_cpu else "nccl",
+        BACKENDS["cpu" if on_cpu else "cuda"],
         init_method=f"file://{out}/rendezvous",
         rank=rank,
         world_size=ranks,

@@ -48,7 +48,8 @@ def _revision(connection: Connection) -> str | None:
 
 
 async def _main() -> None:
-    database = Database(Settings().database)
+    settings = Settings()
+    database = Database(settings.database, settings.database_idle)
     try:
         await migrate(database)
     finally:

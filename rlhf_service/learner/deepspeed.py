@@ -11,17 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import deepspeed
 import torch
 import torch.distributed as dist
-from deepspeed.checkpoint import ds_to_universal
-from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
 from rlhf_service.errors import StorageError
+from rlhf_service.learner.backend import BACKENDS
+from rlhf_service.learner.without import without
 from rlhf_service.learner.zero import clips_itself, deepspeed_config
 from rlhf_service.models.adapter import learnt_names
 from rlhf_service.models.precision import dtype_of
 from rlhf_service.spec.learner import LearnerSpec, OptimizerSpec
+
+with without("mlflow"):  # imported for DeepSpeed's autotuner, and as large as all of DeepSpeed
+    import deepspeed
+    from deepspeed.checkpoint import ds_to_universal
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
 TAG = "state"
 OPTIMIZERS = "*_optim_states.pt"
@@ -201,7 +205,6 @@ class DeepSpeedEngines:
 
     def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> DeepSpeedEngine:
         if not deepspeed.comm.is_initialized():
-            backend = "nccl" if self.device.type == "cuda" else "gloo"
-            deepspeed.init_distributed(dist_backend=backend, verbose=False)
+            deepspeed.init_distributed(dist_backend=BACKENDS[self.device.type], verbose=False)
         dtype = dtype_of(self.learner.precision)
         return DeepSpeedEngine(module.to(self.device, dtype), optimizer, self.learner)

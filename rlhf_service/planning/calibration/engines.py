@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from rlhf_service.learner.backend import BACKENDS
 from rlhf_service.learner.base import Engine
 from rlhf_service.planning.calibration.clock import fastest, now
 from rlhf_service.planning.device import EngineCost
@@ -22,8 +23,6 @@ MANY, FEW = 48, 8
 NARROW = 32
 WIDE = {"cpu": 512, "cuda": 4096}
 """By kind of device: a GPU's steps must take longer than to launch them."""
-BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
-"""What joins processes on a kind of device."""
 
 
 @contextmanager

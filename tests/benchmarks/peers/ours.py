@@ -21,6 +21,7 @@ import torch.distributed as dist
 from rlhf_service.algorithms.rewards import RunningMoments
 from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import PromptRow
+from rlhf_service.learner.backend import BACKENDS
 from rlhf_service.learner.deepspeed import DeepSpeedEngines
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.prompts import PromptSource
@@ -49,7 +50,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(workload.threads)
     with tempfile.TemporaryDirectory() as place:
         dist.init_process_group(
-            "nccl" if workload.device == "cuda" else "gloo",
+            BACKENDS[workload.device],
             init_method=f"file://{place}/rendezvous",
             rank=0,
             world_size=1,
