@@ -22,6 +22,8 @@ class SeenSpan:
     trace: str
     id: str
     parent: str
+    about: dict[str, str]
+    """Its attributes that are strings."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Collector:
                     span.trace_id.hex(),
                     span.span_id.hex(),
                     span.parent_span_id.hex(),
+                    {item.key: item.value.string_value for item in span.attributes},
                 )
                 for scope in found.scope_spans
                 for span in scope.spans

@@ -14,6 +14,7 @@ import pytest
 from api.embedded import Embedded
 from rlhf_service.client import Client
 from rlhf_service.job import JobStatus
+from tests.collector import Collector, collecting
 from tests.unit import conftest as unit
 
 corpus = unit.corpus
@@ -56,7 +57,18 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory, copies: Path) -> Iterator[Embedded]:
+def collector() -> Iterator[Collector]:
+    """Who is sent the traces of the service and its jobs."""
+    with collecting() as running:
+        os.environ["RLHF_OTLP_ENDPOINT"] = running.endpoint
+        yield running
+    del os.environ["RLHF_OTLP_ENDPOINT"]
+
+
+@pytest.fixture(scope="session")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, copies: Path, collector: Collector
+) -> Iterator[Embedded]:
     with Embedded(
         tmp_path_factory.mktemp("service"), 0, (tmp_path_factory.getbasetemp(),)
     ) as running:
@@ -69,13 +81,13 @@ def client(service: Embedded) -> Iterator[Client]:
         yield connected
 
 
-def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_until(true: Callable[[], bool], seconds: float, what: str, every: float = 0.1) -> None:
     """Poll until `true()`. Fails the test at the deadline."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if true():
             return
-        time.sleep(0.1)  # asking oftener takes what it waits for the time of a core
+        time.sleep(every)  # asking oftener takes what it waits for the time of a core
     pytest.fail(f"{what} did not happen within {seconds:g} s")
 
 
@@ -90,7 +102,10 @@ def answers(url: str) -> bool:
 def finish(client: Client, job_id: str) -> JobStatus:
     """Wait for the job's end."""
     wait_until(
-        lambda: client.jobs.get(job_id).status.is_terminal, JOB_SECONDS, f"the end of {job_id}"
+        lambda: client.jobs.get(job_id).status.is_terminal,
+        JOB_SECONDS,
+        f"the end of {job_id}",
+        every=0.5,
     )
     return client.jobs.get(job_id).status
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 import torch
 
 from rlhf_service.events import StepCompleted
 from rlhf_service.job import JobStatus
-from tests.integration.conftest import finish, processes, wait_until
-from tests.integration.test_main_job import ROLES, reports, steps_on_disk, weights
+from tests.integration.conftest import finish, wait_until
+from tests.integration.test_main_job import kill, reach, reports, weights
 
 STEPS = 8
 
@@ -79,33 +76,20 @@ def test_a_batch_is_sampled_and_scored_while_the_one_before_is_learnt(
     assert sum(r.seconds.wait for r in behind) < sum(took)
 
 
-def test_kills_change_nothing(service, client, spec, undisturbed):
+def test_kills_and_a_pause_change_nothing(service, client, spec, undisturbed):
     reference = reference_run(service, client, spec, undisturbed)
     job = client.jobs.create(spec).id
-    for step, role in ((2, "rollout actor"), (4, "learner rank")):
-        wait_until(
-            lambda step=step: steps_on_disk(service, job, "ppo") >= step, 400, f"step {step}"
-        )
-        for victim in processes(service, ROLES[role]):
-            os.kill(victim.pid, signal.SIGKILL)
-    assert finish(client, job) is JobStatus.SUCCEEDED, client.jobs.get(job).message
-    assert newest(client, job) == reference["reports"]
-    final = weights(service, job)
-    assert all(torch.equal(final[name], tensor) for name, tensor in reference["weights"].items())
-
-
-def test_pause_and_resume_ends_with_the_same_weights(service, client, spec, undisturbed):
-    reference = reference_run(service, client, spec, undisturbed)
-    job = client.jobs.create(spec).id
-    wait_until(lambda: steps_on_disk(service, job, "ppo") >= 2, 400, "step 2")
+    reach(service, job, 2)
+    kill(service, client, job, "rollout actor")
+    reach(service, job, 3)
     client.jobs.pause(job)
-    wait_until(
-        lambda: client.jobs.get(job).status in (JobStatus.PAUSED, JobStatus.SUCCEEDED),
-        90,
-        "a pause",
-    )
+    paused = (JobStatus.PAUSED, JobStatus.SUCCEEDED)
+    wait_until(lambda: client.jobs.get(job).status in paused, 90, "a pause")
     if client.jobs.get(job).status is JobStatus.PAUSED:
         client.jobs.resume(job)
-    assert finish(client, job) is JobStatus.SUCCEEDED
+        reach(service, job, 1, attempt=2)
+        kill(service, client, job, "learner rank")
+    assert finish(client, job) is JobStatus.SUCCEEDED, client.jobs.get(job).message
+    assert newest(client, job) == reference["reports"]
     final = weights(service, job)
     assert all(torch.equal(final[name], tensor) for name, tensor in reference["weights"].items())
