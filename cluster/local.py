@@ -198,6 +198,8 @@ SERVER_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     # Nobody takes this machine away at short notice; the watcher would be one more process a job.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A node that is told to stop would wait for its actors to leave; the cluster ends with them.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     # The control plane has already given the job its grace when it stops the driver.
     "RAY_JOB_STOP_WAIT_TIME_S": "5",
 }

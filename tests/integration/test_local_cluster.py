@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from cluster.local import LocalCluster, kill_and_wait
+from cluster.local import STOP_SECONDS, LocalCluster, kill_and_wait
 from rlhf_service.errors import LauncherError
 from tests.integration.conftest import wait_until
 
@@ -22,9 +23,23 @@ from cluster.launcher import RayJobLauncher
 from cluster.local import LocalCluster
 with LocalCluster(Path(sys.argv[1]), num_cpus=3) as cluster:
     capacity = RayJobLauncher(cluster.dashboard_url).capacity()
-    print(f"{cluster.dashboard_url} {capacity.cpus:g} {capacity.gpus:g}", flush=True)
+    told = cluster.dashboard_url, f"{capacity.cpus:g}", f"{capacity.gpus:g}", cluster.address
+    print(*told, flush=True)
     sys.stdin.readline()
 print("stopped", flush=True)
+"""
+
+
+HOLD = """
+import sys
+import ray
+
+@ray.remote(num_cpus=1)
+class Held:
+    def ping(self): return 1
+
+ray.init(address=sys.argv[1], namespace="held", log_to_driver=False)
+ray.get(Held.options(name="held", lifetime="detached").remote().ping.remote())
 """
 
 
@@ -79,7 +94,7 @@ def test_a_cluster_is_ready_with_its_cpus_shuts_others_out_and_leaves_nothing(se
     folder = tmp_path / "ray"
     owner = start(folder)
     try:
-        url, cpus, gpus = said(owner)
+        url, cpus, gpus, address = said(owner)
         assert (cpus, gpus) == ("3", "0")
         assert url.startswith("http://127.0.0.1:") and url != service.cluster.dashboard_url
         assert (folder / "ray-token").stat().st_mode & 0o777 == 0o600
@@ -88,8 +103,13 @@ def test_a_cluster_is_ready_with_its_cpus_shuts_others_out_and_leaves_nothing(se
         temporary = Path((folder / "temporary").read_text())
         assert temporary.exists()
         assert len(marked(folder)) > 3
+        token = {"RAY_AUTH_TOKEN_PATH": str(folder / "ray-token")}
+        subprocess.run([sys.executable, "-c", HOLD, address], env=os.environ | token, check=True)
+        asked_at = time.monotonic()
         owner.communicate("stop\n", timeout=90)
         assert owner.returncode == 0
+        # Ray did not wait for the actor, whose cluster ends with it.
+        assert time.monotonic() - asked_at < STOP_SECONDS
         assert marked(folder) == []
         assert not temporary.exists()
         assert service.cluster.alive
