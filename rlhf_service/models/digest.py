@@ -15,8 +15,11 @@ import torch
 
 WORD = 8
 """Bytes."""
-BLOCK = 2**20
-"""Words that are summed together; every device must cut alike."""
+BLOCK = 2**16
+"""Words that are summed together; every device must cut alike. With its factors a block stays in a
+processor's cache."""
+AT_ONCE = {"cpu": 1, "cuda": 16}
+"""Blocks in one call, by kind of device: a GPU's calls must take longer than to launch them."""
 STEP = 0x2545F4914F6CDD1D
 """Odd: what a block's sum is multiplied with when the next is added."""
 
@@ -50,8 +53,12 @@ def words_of(tensor: torch.Tensor) -> torch.Tensor:
 def block_sums(words: torch.Tensor) -> torch.Tensor:
     """[2, blocks] int64, one row for each of two sets of factors."""
     factors = _factors(words.device)
-    parts = [(factors[:, : len(block)] * block).sum(dim=1) for block in torch.split(words, BLOCK)]
-    return torch.stack(parts, dim=1) if parts else words.new_zeros(2, 0)
+    whole = len(words) - len(words) % BLOCK
+    groups = words[:whole].view(-1, BLOCK).split(AT_ONCE[words.device.type])
+    parts = [(factors[:, None] * group).sum(dim=2) for group in groups if len(group)]
+    if rest := len(words) - whole:
+        parts.append((factors[:, :rest] * words[whole:]).sum(dim=1, keepdim=True))
+    return torch.cat(parts, dim=1) if parts else words.new_zeros(2, 0)
 
 
 @functools.cache

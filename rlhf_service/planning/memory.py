@@ -19,6 +19,13 @@ AROUND = 50 * 2**20
 """Bytes of a process's threads, allocator and small things, once it works."""
 CONNECTED = 45 * 2**20
 """The same for its connections to other ranks."""
+SHARDED = 44 * 2**20
+"""Code that DeepSpeed loads for ZeRO 1 to 3."""
+FREED = 64 * 2**20
+"""Bytes of freed tensors that a training process keeps at most. glibc puts blocks of up to 32 MiB on its
+heap, where they stay for later ones; two of them are what was found."""
+TEMPORARY = ("activations", "logits", "optimizer step", "merging the adapter")
+"""Parts that come and go in a step."""
 KEPT_VERSIONS = 2
 """Published versions that stay in the object store besides stale ones (ports.py)."""
 SCORED_ROWS = 32
@@ -102,6 +109,16 @@ def learner_parts(
             for name in (*widest, "optimizer step"):
                 found.pop(name, None)
             found["merging the adapter"] = reread
+    return found
+
+
+def process_parts(learner: LearnerSpec, ranks: int, parts: Parts) -> Parts:
+    """What a rank's process on a CPU holds because of `parts`, beside them."""
+    found = {"freed tensors": min(float(FREED), sum(parts.get(name, 0) for name in TEMPORARY))}
+    if learner.zero_stage > 0:
+        found["sharding"] = float(SHARDED)
+    if ranks > 1:
+        found["connections"] = float(CONNECTED)
     return found
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from rlhf_service.planning.device import Role, baseline_of
 from rlhf_service.planning.memory import (
     AROUND,
-    CONNECTED,
     KEPT_VERSIONS,
     Parts,
     element_of,
     host_bytes,
     learner_parts,
+    process_parts,
     reward_parts,
     rollout_parts,
 )
@@ -52,9 +52,9 @@ def learners(
         held = learner_parts(spec.learner, ranks, parts.work, parts.policy, parts.critic, pools)
         if sum(held.values()) > sum(widest[1].values()):
             widest = (parts.stage.name, held)
-    if ranks > 1 and widest[1] and not spec.resources.on_gpu:
-        widest[1]["connections"] = CONNECTED
     on_gpu = spec.resources.on_gpu
+    if widest[1] and not on_gpu:
+        widest[1].update(process_parts(spec.learner, ranks, widest[1]))
     return role_memory("learner", ranks, on_gpu, widest[1], widest[0], unknown, setting)
 
 

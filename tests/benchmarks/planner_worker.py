@@ -164,8 +164,8 @@ def rollout(settings: Mapping[str, Any], rank: int, root: Path) -> dict[str, Any
     torch.set_num_threads(spec.resources.rollout.num_threads)
     began = memory("VmRSS")
     stage = spec.stages[-1]
-    engine = build_engine(settings["folder"], spec.learner.precision, "cpu")
-    source = load_causal_lm(settings["folder"], dtype_of(spec.learner.precision))
+    engine = build_engine(Path(settings["folder"]), spec.learner.precision, "cpu")
+    source = load_causal_lm(Path(settings["folder"]), dtype_of(spec.learner.precision))
     state = dict(source.state_dict())
     engine.load_weights(WeightSnapshot(1, digests(state), state))
     engine._sampler._eos = torch.tensor([], dtype=torch.long)  # every response is as long as can be
