@@ -22,10 +22,8 @@ CONNECTED = 45 * 2**20
 SHARDED = 44 * 2**20
 """Code that DeepSpeed loads for ZeRO 1 to 3."""
 FREED = 64 * 2**20
-"""Bytes of freed tensors that a training process keeps at most. glibc puts blocks of up to 32 MiB on its
-heap, where they stay for later ones; two of them are what was found."""
-TEMPORARY = ("activations", "logits", "optimizer step", "merging the adapter")
-"""Parts that come and go in a step."""
+"""Bytes of freed tensors of its passes that a process keeps at most. glibc puts blocks of up to 32 MiB
+on its heap, where they stay for later ones; two of them are what was found."""
 KEPT_VERSIONS = 2
 """Published versions that stay in the object store besides stale ones (ports.py)."""
 SCORED_ROWS = 32
@@ -81,11 +79,7 @@ def learner_parts(
     engines = [policy.states(learner, ranks)] + (
         [critic.states(learner, ranks)] if critic is not None else []
     )
-    passes = [pass_parts(policy, work.update, element, work.loss)]
-    if critic is not None:
-        scalar = Pass(rows=work.update.rows, length=work.update.length, predicted=0, learnt=0)
-        passes.append(pass_parts(critic, scalar, element, None))
-    widest = max(passes, key=lambda parts: sum(parts.values()))
+    widest = widest_pass(element, work, policy, critic)
     step = max(states.step for states in engines)
     found: Parts = {
         "weights": sum(s.weights for s in engines),
@@ -112,9 +106,21 @@ def learner_parts(
     return found
 
 
-def process_parts(learner: LearnerSpec, ranks: int, parts: Parts) -> Parts:
-    """What a rank's process on a CPU holds because of `parts`, beside them."""
-    found = {"freed tensors": min(float(FREED), sum(parts.get(name, 0) for name in TEMPORARY))}
+def widest_pass(element: int, work: Work, policy: Trained, critic: Trained | None) -> Parts:
+    """Of the networks' passes forward and backward, which take turns."""
+    passes = [pass_parts(policy, work.update, element, work.loss)]
+    if critic is not None:
+        scalar = Pass(rows=work.update.rows, length=work.update.length, predicted=0, learnt=0)
+        passes.append(pass_parts(critic, scalar, element, None))
+    return max(passes, key=lambda parts: sum(parts.values()))
+
+
+def process_parts(
+    learner: LearnerSpec, ranks: int, work: Work, policy: Trained, critic: Trained | None
+) -> Parts:
+    """What a rank's process on a CPU holds beside its tensors."""
+    passes = sum(widest_pass(element_of(learner), work, policy, critic).values())
+    found = {"freed tensors": min(float(FREED), passes)}
     if learner.zero_stage > 0:
         found["sharding"] = float(SHARDED)
     if ranks > 1:

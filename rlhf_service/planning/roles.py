@@ -49,12 +49,13 @@ def learners(
     widest: tuple[str | None, Parts] = (None, {})
     for parts in known:
         pools = isinstance(parts.stage, PpoStage)
-        held = learner_parts(spec.learner, ranks, parts.work, parts.policy, parts.critic, pools)
+        rank = (spec.learner, ranks, parts.work, parts.policy, parts.critic)
+        held = learner_parts(*rank, pools)
+        if not spec.resources.on_gpu:
+            held |= process_parts(*rank)
         if sum(held.values()) > sum(widest[1].values()):
             widest = (parts.stage.name, held)
     on_gpu = spec.resources.on_gpu
-    if widest[1] and not on_gpu:
-        widest[1].update(process_parts(spec.learner, ranks, widest[1]))
     return role_memory("learner", ranks, on_gpu, widest[1], widest[0], unknown, setting)
 
 
