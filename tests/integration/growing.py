@@ -130,6 +130,8 @@ def growing_cluster(
         "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        # Ray's own: the fake provider ends what is left of a worker's processes while the head lives.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "30",
         "TMPDIR": temporary,
     }
     command = [
