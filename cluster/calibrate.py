@@ -17,15 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.weighing import (
-    IMPORTS,
-    context_bytes,
-    crowding,
-    link_rate,
-    own_ray,
-    store_rate,
-    weigh,
-)
+from cluster.weighing import IMPORTS, context_bytes, link_rate, own_ray, store_rate, weigh
 from rlhf_service.errors import RlhfError
 from rlhf_service.planning.device import (
     FILE,
@@ -53,8 +45,6 @@ def calibrate(threads: Sequence[int], say: Callable[[str], None]) -> DeviceProfi
         store = store_rate()
     say("all-reduce between two processes")
     link = link_rate("cpu")
-    say("all cores at once")
-    crowded = crowding()
     import torch
 
     from rlhf_service.planning.calibration.kernels import bandwidth, digest_rate
@@ -69,7 +59,6 @@ def calibrate(threads: Sequence[int], say: Callable[[str], None]) -> DeviceProfi
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         memory=psutil.virtual_memory().total,
         cores=os.cpu_count() or 1,
-        crowding=crowded,
         bandwidth=bandwidth(device),
         link=link,
         store=store,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -45,7 +44,6 @@ IMPORTS: dict[Role, tuple[str, ...]] = {
 }
 """What a process of each role has loaded when it begins its work."""
 
-CROWDED_STEPS = 21
 LINK_BYTES = {"cpu": 2**24, "cuda": 2**28}
 
 
@@ -148,44 +146,6 @@ def store_rate() -> float:
         np.array(ray.get(ray.put(array), timeout=60))
         best = min(best, time.perf_counter() - started)
     return array.nbytes / best
-
-
-def crowding() -> float:
-    """How many times as long a process's training steps take while one for every core trains."""
-    return max(1.0, seconds_of_all(os.cpu_count() or 1) / seconds_of_all(1))
-
-
-def seconds_of_all(processes: int) -> float:
-    """Of a step of the slowest of them; medians."""
-    import torch.multiprocessing as multiprocessing
-
-    with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_train, args=(processes, folder), nprocs=processes)
-        return max(float(path.read_text()) for path in Path(folder).glob("seconds-*"))
-
-
-def _train(rank: int, processes: int, folder: str) -> None:
-    import torch
-    import torch.distributed as dist
-
-    from rlhf_service.learner.backend import BACKENDS
-
-    torch.set_num_threads(1)
-    layers = [torch.nn.Linear(512, 512) if n % 2 == 0 else torch.nn.SiLU() for n in range(8)]
-    network, inputs = torch.nn.Sequential(*layers), torch.ones(512, 512)
-    optimizer = torch.optim.AdamW(network.parameters())
-    meeting = f"file://{Path(folder) / 'meeting'}"
-    dist.init_process_group(BACKENDS["cpu"], init_method=meeting, rank=rank, world_size=processes)
-    took = []
-    for _ in range(CROWDED_STEPS):
-        dist.barrier()
-        started = time.perf_counter()
-        network(inputs).sum().backward()
-        optimizer.step()
-        took.append(time.perf_counter() - started)
-    (Path(folder) / f"seconds-{rank}").write_text(str(statistics.median(took)))
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 def link_rate(kind: str) -> float:

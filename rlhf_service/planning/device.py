@@ -111,9 +111,6 @@ class DeviceProfile(Section):
     memory: int = Field(gt=0)
     """Bytes: of a GPU; or of the whole machine, which all processes share."""
     cores: int = Field(default=1, ge=1)
-    crowding: float = Field(default=1.0, ge=1)
-    """How many times as long a core's work takes while every other core computes, too; 1 where that was
-    not measured."""
     bandwidth: float = Field(gt=0)
     """Bytes copied in a second, read and written counted as one."""
     link: float | None = Field(default=None, gt=0)

@@ -198,17 +198,7 @@ class Clock:
         return self._crowd(own.num_workers, own.num_threads)
 
     def _crowd(self, processes: int, threads: int) -> float:
-        """How many times as long it takes because the processes share the cores, or are too many for
-        them."""
+        """How much longer it takes when processes share too few cores."""
         if self.profile.kind == "cuda":
             return 1.0
-        busy = processes * threads
-        over = max(1.0, busy / self.profile.cores)
-        # What one process measured, its own threads had slowed already.
-        return over * self._beside(busy) / self._beside(threads)
-
-    def _beside(self, busy: int) -> float:
-        """How many times as long a core's work takes while so many compute."""
-        cores = self.profile.cores
-        others = (min(busy, cores) - 1) / max(1, cores - 1)
-        return 1.0 + (self.profile.crowding - 1.0) * others
+        return max(1.0, processes * threads / self.profile.cores)

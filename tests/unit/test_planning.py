@@ -67,21 +67,6 @@ def test_a_stage_that_samples_ahead_takes_as_long_as_the_slower_side():
     assert crowded.step.value == pytest.approx(pools + learners)
 
 
-@pytest.mark.parametrize(
-    ("ranks", "cores", "times"),
-    [(1, 4, 1.0), (2, 4, 1.2), (4, 4, 1.6), (4, 2, 2 * 1.6), (2, 1, 2.0)],
-)
-def test_cores_that_all_compute_slow_each_other(ranks, cores, times):
-    spec = sft(resources={"learner": {"num_workers": ranks}})
-
-    def seconds(crowding):
-        # A link so fast that exchanges take no time.
-        host = machine(cores=cores, crowding=crowding, link=1e30)
-        return plan_job(spec, Setting(host=host)).stages[0].phases["update"].value
-
-    assert seconds(1.6) / seconds(1.0) == pytest.approx(times / max(1.0, ranks / cores))
-
-
 def test_what_is_not_known_of_one_side_is_not_made_up():
     reward = {"type": "http", "url": "https://example.org/score"}
     plan = plan_job(ppo(stage={"reward": reward, "max_staleness": 1}), HERE)
