@@ -97,6 +97,10 @@ class Host:
         )
         out.close()
 
+    def runs(self) -> bool:
+        """Nothing that was started on it has ended."""
+        return all(process.poll() is None for process in self.processes)
+
     def unplug(self) -> None:
         ip("link", "set", self.cable, "down")
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,9 @@ def hosts(shared) -> Iterator[dict[str, Host]]:
             yield made
     except NotPermitted as why:
         pytest.skip(f"no network namespaces here: {why}")
+    finally:
+        for log in sorted(shared.glob("*.log")):  # shown where the test failed
+            print(log.name, *log.read_text(errors="replace").splitlines()[-40:], sep="\n")
 
 
 def start_head(head: Host) -> None:
@@ -91,7 +94,16 @@ def start_ray(head: Host, *workers: Host) -> None:
     for worker in workers:
         start_worker(worker, head)
     everyone = {host.address for host in (head, *workers)}
-    wait_until(lambda: alive(head) == everyone, 180, "both workers")
+    wait_until(lambda: joined(head, workers) == everyone, 180, "both workers")
+
+
+def joined(head: Host, workers: Sequence[Host]) -> set[str]:
+    """Nodes alive. A worker whose `ray start` gave up is started anew, as its machine would."""
+    for worker in workers:
+        if not worker.runs():
+            worker.stop()
+            start_worker(worker, head)
+    return alive(head)
 
 
 def start_control(control: Host, head: Host, shared: Path) -> str:
@@ -177,7 +189,7 @@ def lose_a_worker(land: Land) -> None:
     lost.stop()  # a raylet that was given up ends; its machine starts it anew
     lost.plug_in()
     start_worker(lost, land.head)
-    wait_until(lambda: lost.address in alive(land.head), 120, "that it is back")
+    wait_until(lambda: lost.address in joined(land.head, [lost]), 120, "that it is back")
 
 
 def cut_off_the_control_plane(land: Land) -> None:
