@@ -23,6 +23,7 @@ from cluster.peaks import measured
 from cluster.readings import of_rollouts, of_scores
 from cluster.signs import vitals_of_process
 from cluster.weights.object_store import ObjectStoreChannel
+from cluster.weights.receiver import Delivery, Receiver
 from rlhf_service.errors import RlhfError, WeightsCorrupt, WeightsUnavailable
 from rlhf_service.events import MemoryMeasured
 from rlhf_service.ports import RewardFunction
@@ -88,7 +89,8 @@ class RolloutActor:
     ) -> None:
         self._vitals = vitals_of_process(vitals, role_of(label))
         self._label, self._device = label, device
-        self._channel, self._meters = ObjectStoreChannel(store), RayMeters.of_actor(label)
+        self._weights = Receiver(ObjectStoreChannel(store), device)
+        self._meters = RayMeters.of_actor(label)
         self._engine: Any = None
         self._built: tuple[EngineSpec, Path, Precision] | None = None
         self._tracer = tracer_of_process("rlhf-rollout")
@@ -104,6 +106,17 @@ class RolloutActor:
     def apply(self, func: Callable[..., object], *args: object, **kwargs: object) -> object:
         return func(self, *args, **kwargs)
 
+    def stand_by(self) -> None:
+        """Answers whoever wants to know that it can receive weights."""
+
+    def receive(self, delivery: Delivery) -> str | None:
+        """Take part in a broadcast of weights. What went wrong, if anything did."""
+        return self._weights.receive(delivery)
+
+    def leave(self, group: str) -> None:
+        """End a broadcast of weights that is under way in that group."""
+        self._weights.leave(group)
+
     def generate(self, request: GenerateRequest) -> list[Rollout] | Refused:
         rows = len(request.prompts)
         span = self._tracer.span(
@@ -118,7 +131,8 @@ class RolloutActor:
             rows, version = len(request.prompts), request.version
             if engine.version != version:
                 self._vitals.enter(f"fetch weights, version {version}")
-                engine.load_weights(self._channel.fetch(request.version))
+                engine.load_weights(self._weights.fetch(request.version))
+                self._weights.taken_over()
             self._vitals.enter(f"generate for {rows} prompts, version {version}")
             with self._meters.timed("rlhf_rollout_duration_seconds"):
                 rollouts: list[Rollout] = engine.generate(

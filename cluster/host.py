@@ -15,6 +15,7 @@ from cluster.growth import growth_seconds
 from cluster.machines import OutOfReach, kill_here, on_its_machine
 from cluster.placement import has_slots, pool_bundle, pools_bundles
 from cluster.watchdog import ActorPost
+from cluster.weights.group import GROUP, THREADS
 from rlhf_service.errors import LauncherError
 from rlhf_service.events import MemoryMeasured
 from rlhf_service.spec.job import JobSpec
@@ -148,6 +149,7 @@ class PoolHost:
         reserved = pool_bundle(pool)
         cuda = self._spec.resources.on_gpu and bool(reserved.get("GPU"))
         threads = pool.num_threads
+        kind = ray.remote(concurrency_groups=self._concurrency(role))(cls)
         for index, name in enumerate(actor_names(self._job, role, pool.num_actors)):
             options = {
                 "name": name,
@@ -161,9 +163,15 @@ class PoolHost:
             }
             device = "cuda" if cuda else "cpu"
             given = (name, self._vitals, *arguments, device, threads)
-            actor = ray.remote(cls).options(**options).remote(*given)
+            actor = kind.options(**options).remote(*given)
             self._keep(actor, role, f"{role}-{index}")
             self._pool_actors.setdefault(role, []).append(actor)
+
+    def _concurrency(self, role: str) -> dict[str, int] | None:
+        """Threads of an actor besides the one that serves requests."""
+        if role == "rollout" and self._spec.rollout.weights == "collective":
+            return {GROUP: THREADS}
+        return None
 
     def _keep(self, actor: ray.actor.ActorHandle, kind: str, role: str) -> None:
         patience = self._spec.recovery.request_timeout

@@ -17,6 +17,7 @@ import ray
 
 from cluster.actors import GenerateRequest, Refused, ScoreRequest
 from cluster.host import actor_names, store_name
+from cluster.weights.collective import CollectiveChannel
 from cluster.weights.object_store import ObjectStoreChannel
 from rlhf_service.errors import RlhfError, RoleStalled
 from rlhf_service.events import Event, Recovered, RoleStopped
@@ -37,6 +38,7 @@ MAX_TRIES = 4
 """Actors that may die over one request before the job's learner gives up."""
 
 Item = TypeVar("Item")
+PublishingEnd = ObjectStoreChannel | CollectiveChannel
 
 
 @dataclass(slots=True)
@@ -153,7 +155,7 @@ class PoolEngine:
     def __init__(
         self,
         pool: ActorPool,
-        channel: ObjectStoreChannel,
+        channel: PublishingEnd,
         model: Path,
         precision: Precision,
         engine: EngineSpec,
@@ -238,7 +240,7 @@ class RayPools:
     tracer: Tracer = field(default_factory=NoTracer)
 
     def rollouts(self, model: Path, weights: WeightChannel) -> PoolEngine:
-        assert isinstance(weights, ObjectStoreChannel)  # the one that weights() gave
+        assert isinstance(weights, ObjectStoreChannel | CollectiveChannel)  # what weights() gave
         pool = self._pool("rollout", self.spec.resources.rollout.num_actors)
         precision, engine = self.spec.learner.precision, self.spec.rollout.engine
         return PoolEngine(pool, weights, model, precision, engine, self.tracer)
@@ -247,9 +249,16 @@ class RayPools:
         pool = self._pool("reward", self.spec.resources.reward.num_actors)
         return PoolReward(pool, reward, folders, self.tracer)
 
-    def weights(self, max_staleness: int) -> ObjectStoreChannel:
+    def weights(self, max_staleness: int) -> PublishingEnd:
         store = find_actor(store_name(self.job))
-        return ObjectStoreChannel(store, KEPT_VERSIONS + max_staleness)
+        channel = ObjectStoreChannel(store, KEPT_VERSIONS + max_staleness)
+        if self.spec.rollout.weights == "object_store":
+            return channel
+        resources = self.spec.resources
+        names = actor_names(self.job, "rollout", resources.rollout.num_actors)
+        on_gpus = resources.on_gpu and resources.rollout.gpus_per_actor > 0
+        actors = [find_actor(name) for name in names]
+        return CollectiveChannel(channel, actors, "cuda" if on_gpus else "cpu", self.emit)
 
     def _pool(self, role: str, count: int) -> ActorPool:
         actors = [find_actor(name) for name in actor_names(self.job, role, count)]

@@ -25,6 +25,10 @@ class Newest(Generic[Item]):
     def find(self, version: int) -> Item | None:
         return self._found.get(version)
 
+    def pop(self, version: int) -> Item | None:
+        """It, no longer kept."""
+        return self._found.pop(version, None)
+
     def all(self) -> list[Item]:
         """Oldest first."""
         return list(self._found.values())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import ray
@@ -30,7 +31,7 @@ class ObjectStoreChannel:
     """Either end of the channel."""
 
     def __init__(self, store: ray.actor.ActorHandle, kept: int = KEPT_VERSIONS) -> None:
-        self._store, self._kept = store, kept
+        self._store, self.kept = store, kept
         self._published: Newest[Published] = Newest()
         """By the publishing end."""
         self._telling = threading.Lock()
@@ -44,8 +45,15 @@ class ObjectStoreChannel:
             dtypes={name: str(t.dtype) for name, t in snapshot.tensors.items()},
             box=(ray.put(arrays),),
         )
+        self._take(published)
+
+    def announce(self, version: int, digests: Mapping[str, str]) -> None:
+        """Say that the version is on its way to the actors; it is published later."""
+        self._take(Published(version=version, digests=dict(digests), dtypes={}, box=()))
+
+    def _take(self, published: Published) -> None:
         with self._telling:
-            self._published.put(snapshot.version, published, self._kept)
+            self._published.put(published.version, published, self.kept)
             self._tell([published])
 
     def republish(self) -> None:
@@ -54,20 +62,38 @@ class ObjectStoreChannel:
             self._tell(self._published.all())
 
     def _tell(self, found: Sequence[Published]) -> None:
-        told(lambda: [self._store.publish.remote(one, self._kept) for one in found])
+        told(lambda: [self._store.publish.remote(one, self.kept) for one in found])
 
     def fetch(self, version: int) -> WeightSnapshot:
-        try:
-            found = self._published.find(version)
-            if found is None:
+        found = self.find(version)
+        if not found.box:
+            raise WeightsUnavailable(f"version {version} is on its way, not in the object store")
+        return self.opened(found)
+
+    def find(self, version: int) -> Published:
+        """Where it lies. Raises WeightsUnavailable."""
+        found = self._published.find(version)
+        if found is None:
+            with _unavailable(version):
                 found = ray.get(self._store.find.remote(version), timeout=FETCH_SECONDS)
-            if found is None:
-                raise WeightsUnavailable(f"version {version} is not published")
+        if found is None:
+            raise WeightsUnavailable(f"version {version} is not published")
+        return found
+
+    def opened(self, found: Published) -> WeightSnapshot:
+        """What lies there. Raises WeightsUnavailable."""
+        with _unavailable(found.version):
             arrays = ray.get(found.box[0], timeout=FETCH_SECONDS)
-        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as fault:
-            raise WeightsUnavailable(f"version {version} could not be fetched: {fault}") from fault
         tensors = {name: _to_tensor(array, found.dtypes[name]) for name, array in arrays.items()}
-        return WeightSnapshot(version, found.digests, tensors)
+        return WeightSnapshot(found.version, found.digests, tensors)
+
+
+@contextmanager
+def _unavailable(version: int) -> Iterator[None]:
+    try:
+        yield
+    except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as fault:
+        raise WeightsUnavailable(f"version {version} could not be fetched: {fault}") from fault
 
 
 def told(tell: Callable[[], list[ray.ObjectRef]]) -> None:

@@ -18,8 +18,9 @@ class Published:
     version: int
     digests: dict[str, str]
     dtypes: dict[str, str]
-    box: tuple[ray.ObjectRef]
-    """The reference, boxed so that Ray passes it on instead of its value."""
+    box: tuple[ray.ObjectRef, ...]
+    """The reference, boxed so that Ray passes it on instead of its value; empty while the version is on
+    its way to the actors by broadcast."""
 
 
 class WeightStore:

@@ -72,9 +72,12 @@ def learner_parts(
     work: Work,
     policy: Trained,
     critic: Trained | None,
-    published: bool,
+    published: int,
 ) -> Parts:
-    """One rank of the learner group in one stage, its process left out."""
+    """One rank of the learner group in one stage, its process left out.
+
+    `published`: copies of the policy that are made to publish it.
+    """
     element = element_of(learner)
     engines = [policy.states(learner, ranks)] + (
         [critic.states(learner, ranks)] if critic is not None else []
@@ -94,7 +97,7 @@ def learner_parts(
         whole = element * (policy.learning if policy.lora else policy.parameters)
         if policy.lora is None:
             found["reference"] = whole
-        found["published weights"] = whole
+        found["published weights"] = published * whole
     if policy.lora is not None:
         # At the end the base is read again, in fp32, and the adapter merged into it.
         reread = FP32 * policy.parameters

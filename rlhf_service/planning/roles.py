@@ -48,9 +48,10 @@ def learners(
     ranks = spec.resources.learner.num_workers
     widest: tuple[str | None, Parts] = (None, {})
     for parts in known:
-        pools = isinstance(parts.stage, PpoStage)
+        copies = 2 if spec.rollout.weights == "collective" else 1
+        published = copies if isinstance(parts.stage, PpoStage) else 0
         rank = (spec.learner, ranks, parts.work, parts.policy, parts.critic)
-        held = learner_parts(*rank, pools)
+        held = learner_parts(*rank, published)
         if not spec.resources.on_gpu:
             held |= process_parts(*rank)
         if sum(held.values()) > sum(widest[1].values()):

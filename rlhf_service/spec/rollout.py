@@ -62,3 +62,8 @@ class RolloutSpec(Section):
 
     engine: EngineSpec = TransformersEngineSpec()
     """What draws them."""
+
+    weights: Literal["object_store", "collective"] = "object_store"
+    """How new weights reach the actors. object_store: through the host's shared memory, without a copy
+    on one machine · collective: broadcast from device to device (NCCL on GPUs, gloo on CPUs), for actors
+    on other machines or GPUs; whoever misses a broadcast takes the object store's."""

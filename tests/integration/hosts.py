@@ -60,6 +60,8 @@ class Host:
     """Where it keeps its /tmp."""
     shared: Path
     """The folder that all of them see alike; it must not lie below /tmp."""
+    shared_memory: int = 2**31
+    """Bytes of its /dev/shm at most."""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -79,7 +81,9 @@ class Host:
         scratch = self.folder / f"tmp-{self.number}"
         scratch.mkdir(parents=True, exist_ok=True)
         steps = [*keeping(scratch), f"mount --rbind {scratch} /tmp"]
-        prepare = " && ".join([*steps, "mount -t tmpfs -o size=2g tmpfs /dev/shm"])
+        prepare = " && ".join(
+            [*steps, f"mount -t tmpfs -o size={self.shared_memory} tmpfs /dev/shm"]
+        )
         out = (self.folder / f"{self.name}-{log}.log").open("ab")
         self.processes.append(
             subprocess.Popen(
@@ -131,9 +135,11 @@ class Host:
 
 
 @contextmanager
-def network(names: Sequence[str], folder: Path, shared: Path) -> Iterator[dict[str, Host]]:
+def network(
+    names: Sequence[str], folder: Path, shared: Path, shared_memory: int = 2**31
+) -> Iterator[dict[str, Host]]:
     """Hosts by name, all on one bridge, which the test itself can reach. Raises NotPermitted."""
-    hosts = {name: Host(name, 2 + n, folder, shared) for n, name in enumerate(names)}
+    hosts = {name: Host(name, 2 + n, folder, shared, shared_memory) for n, name in enumerate(names)}
     bridge = f"{PREFIX}-br"
     take_down(hosts.values(), bridge)  # what a run that was killed left behind
     try:

@@ -1,18 +1,22 @@
-"""Ray's own dashboard through the service."""
+"""A job that goes on until it is cancelled, and Ray's own dashboard of it through the service."""
 
 from __future__ import annotations
 
 import re
+import time
 
 import httpx
 import pytest
 
 from api.embedded import Embedded
+from cluster.launcher import RayJobLauncher
 from rlhf_service.client import Client
-from rlhf_service.job import JobStatus
+from rlhf_service.job import JobStatus, StopReason
+from rlhf_service.storage import JobFolder
 from tests.browser.conftest import CHROMIUM
 from tests.integration.conftest import finish
 from tests.integration.ray_pages import PAGES, signed_in, start_job
+from tests.small import write_corpus
 
 
 def test_rays_dashboard_is_seen_through_the_service_and_changed_by_nobody(
@@ -40,15 +44,32 @@ def test_rays_dashboard_is_seen_through_the_service_and_changed_by_nobody(
         assert nobody.get("/ray/worker/traceback").status_code == 404
 
 
+@pytest.fixture(scope="module")
+def endless(service: Embedded, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that draws responses until it is cancelled."""
+    with Client(service.url, service.api_key) as client:
+        return start_job(client, write_corpus(tmp_path_factory.mktemp("endless")))
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_a_browser_finds_the_job_by_its_name_what_we_say_of_it_and_its_actors(
-    service: Embedded, client: Client, corpus: dict[str, str]
+    service: Embedded, endless: str
 ) -> None:
-    job_id = start_job(client, corpus)
     faults: list[str] = []
     with signed_in(service, faults) as page:
         for show in PAGES.values():
-            show(page, service, job_id)
-    client.jobs.cancel(job_id)
-    assert finish(client, job_id) is JobStatus.CANCELLED
+            show(page, service, endless)
     assert faults == []
+
+
+def test_cancel_leaves_a_checkpoint_and_nothing_else(
+    service: Embedded, client: Client, endless: str
+) -> None:
+    asked_at = time.monotonic()
+    client.jobs.cancel(endless)
+    assert finish(client, endless) is JobStatus.CANCELLED
+    assert time.monotonic() - asked_at < 20
+    assert RayJobLauncher(service.cluster.dashboard_url).leftovers(endless) == []
+    checkpoints = JobFolder(service.folder / "storage" / "jobs" / endless).checkpoints
+    assert (max(checkpoints.glob("ppo-step-*")) / "MANIFEST").exists()
+    assert client.jobs.get(endless).reason is StopReason.CANCELLED_BY_USER
