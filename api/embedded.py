@@ -122,15 +122,17 @@ class Embedded:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
-            if self._api is not None and self._api.poll() is not None:
-                break
-            time.sleep(0.1)
+        # One client: each new one loads the certificates of the world.
+        with httpx.Client(timeout=5) as client:
+            while time.monotonic() < deadline:
+                try:
+                    if client.get(f"{self.url}/readyz").status_code == 200:
+                        return
+                except httpx.HTTPError:
+                    pass
+                if self._api is not None and self._api.poll() is not None:
+                    break
+                time.sleep(0.1)
         raise RlhfError(f"the control plane did not come up; see {self.folder / 'api.log'}")
 
 

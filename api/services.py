@@ -111,7 +111,7 @@ class Services:
         for folder in (settings.storage / "jobs", settings.storage / "data"):
             folder.mkdir(parents=True, exist_ok=True)
         secret = server_secret(settings)
-        database, signals = Database(settings.database, settings.database_idle), Signals()
+        database, signals = Database.of(settings), Signals()
         cluster = Cluster(launcher, settings.launcher_timeout, settings.growth)
         keys = Keys(database)
         territory = Territory(database, settings)

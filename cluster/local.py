@@ -162,28 +162,27 @@ class LocalCluster:
 
     def _wait_until_ready(self) -> None:
         token = self.token_file.read_text(encoding="utf-8")
-        headers = {"Authorization": f"Bearer {token}"}
         deadline = time.monotonic() + START_SECONDS
         last = "no answer"
-        while time.monotonic() < deadline:
-            if not self.alive:
-                break
-            try:
-                if last := self._missing(headers):
-                    time.sleep(0.1)
-                    continue
-                return
-            except (httpx.HTTPError, ValueError) as fault:
-                last = str(fault)
-            time.sleep(0.1)
+        headers = {"Authorization": f"Bearer {token}"}
+        # One client: each new one loads the certificates of the world.
+        with httpx.Client(base_url=self.dashboard_url, headers=headers, timeout=5) as dashboard:
+            while self.alive and time.monotonic() < deadline:
+                try:
+                    last = self._missing(dashboard)
+                except (httpx.HTTPError, ValueError) as fault:
+                    last = str(fault) or type(fault).__name__
+                if not last:
+                    return
+                time.sleep(0.1)
         raise LauncherError(
             f"the embedded Ray cluster did not come up ({last}); see {self._folder / 'ray.log'}"
         )
 
-    def _missing(self, headers: dict[str, str]) -> str:
+    def _missing(self, dashboard: httpx.Client) -> str:
         """What is not ready yet, in words; empty when all is. Raises httpx.HTTPError."""
         for path in ("/api/jobs/", "/api/v0/nodes?detail=1"):
-            reply = httpx.get(self.dashboard_url + path, headers=headers, timeout=5)
+            reply = dashboard.get(path)
             if reply.status_code != 200:
                 return f"HTTP {reply.status_code} from {path}"
         # The dashboard answers before the node has joined; a job would find no CPU.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.failpoints import Point, passing
-from api.observe import context
 from api.schemas.base import Page
 from api.schemas.jobs import JobView, LogsView
-from api.service.admission import check_submission, demand
+from api.service.admission import check_submission
 from api.service.asked import Asked
 from api.service.caller import Caller
 from api.service.cluster import Cluster
@@ -28,24 +25,24 @@ from api.service.faults import (
     IdempotencyConflict,
     NotFound,
 )
-from api.service.inputs import Input, inputs_of
+from api.service.inputs import inputs_of
+from api.service.job_rows import input_row, new_job
 from api.service.logs import LogPart, log_view
 from api.service.owned import own_job, own_job_or_none
 from api.service.plans import plan_quietly, plan_row
-from api.service.quotas import check_place, check_room
+from api.service.quotas import check_place
 from api.service.signals import Signals
 from api.service.territory import Territory
 from api.service.views import job_view
 from api.settings import Settings
 from api.store.database import Database
 from api.store.jobs import find_attempt, list_attempts, page_jobs
-from api.store.moves import move, open_job
-from api.store.queue_tables import DependencyRow
+from api.store.moves import move
 from api.store.quotas import quota_of
 from api.store.requests import made_before, made_by_key, made_meanwhile, remember
-from api.store.tables import JobInputRow, JobRow, LabelRow
+from api.store.tables import JobRow
 from api.store.types import now
-from rlhf_service.errors import LauncherError, SpecError
+from rlhf_service.errors import LauncherError
 from rlhf_service.job import JobStatus, StopReason, can_move
 from rlhf_service.spec import JobSpec
 
@@ -99,7 +96,7 @@ class Jobs:
                 await self.database.serialize(session, f"{caller.id} {body}")
                 twin = await self._twin(session, asked, body, arrived)
                 if twin is None:
-                    job = await self._insert(session, caller, spec, note)
+                    job = await new_job(session, self.database, caller, spec, note)
                     remember(session, job, caller.id, body, key=key, resent=asked.resent)
                     session.add_all(input_row(job, found) for found in inputs)
                     if planned is not None:
@@ -214,46 +211,6 @@ class Jobs:
             raise ClusterUnreachable(f"the cluster does not give the log: {fault}") from fault
         return log_view(job_id, attempt.number, text, part, ended=attempt.ended_at is not None)
 
-    async def _insert(
-        self, session: AsyncSession, caller: Caller, spec: JobSpec, note: str
-    ) -> JobRow:
-        needs, moment = demand(spec), now()
-        await check_room(self.database, session, caller, needs)
-        job = JobRow(
-            id=new_job_id(),
-            tenant=caller.tenant,
-            name=spec.name,
-            spec=spec.model_dump(mode="json"),
-            cpus=needs.cpus,
-            gpus=needs.gpus,
-            priority=spec.priority,
-            preemptible=spec.preemptible,
-            status=JobStatus.VALIDATING,
-            message="",
-            version=1,
-            attempt=0,
-            deaths=0,
-            traceparent=context.traceparent.get(),
-            first_seq=1,
-            last_seq=0,
-            control_seq=0,
-            step=0,
-            steps=0,
-            created_at=moment,
-            updated_at=moment,
-        )
-        session.add(job)
-        await session.flush()
-        session.add_all(
-            LabelRow(job_id=job.id, key=key, value=value) for key, value in spec.labels.items()
-        )
-        for place, needed in enumerate(dict.fromkeys(spec.after)):
-            await check_needed(session, caller, needed, f"after[{place}]")
-            session.add(DependencyRow(job_id=job.id, needs=needed))
-        await open_job(session, job)
-        await move(session, job, JobStatus.QUEUED, message=note)
-        return job
-
     async def earlier(self, asked: Asked, body: str) -> str | None:
         """The job that this request made before. Raises IdempotencyConflict."""
         caller, key = asked.caller, asked.idempotency_key
@@ -284,30 +241,3 @@ class Jobs:
         self.signals.notify(job_id)
         self.signals.work.set()
         return await self.get(caller, job_id)
-
-
-async def check_needed(session: AsyncSession, caller: Caller, job_id: str, field: str) -> None:
-    """The job can still be waited for. Raises SpecError."""
-    needed = await own_job_or_none(session, caller, job_id)
-    if needed is None:
-        raise SpecError(f"there is no job {job_id!r}; name one that was submitted before", field)
-    status = JobStatus(needed.status)
-    if status.is_terminal and status is not JobStatus.SUCCEEDED:
-        raise SpecError(f"{job_id} has {status}; what waits for it would never start", field)
-
-
-def new_job_id() -> str:
-    """`job-` + milliseconds + randomness, lower-case hex: sorts by time, fits a Kubernetes name."""
-    return f"job-{int(time.time() * 1000):011x}{secrets.token_hex(4)}"
-
-
-def input_row(job: JobRow, found: Input) -> JobInputRow:
-    return JobInputRow(
-        job_id=job.id,
-        field=found.field,
-        kind=found.kind,
-        path=found.path,
-        sha256=found.sha256,
-        bytes=found.bytes,
-        source=found.source,
-    )

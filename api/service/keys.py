@@ -194,7 +194,7 @@ def create_first_key(settings: Settings) -> str | None:
     """
 
     async def create() -> str | None:
-        database = Database(settings.database, settings.database_idle)
+        database = Database.of(settings)
         try:
             if settings.migrate or (settings.migrate is None and database.is_sqlite):
                 await migrate(database)

@@ -7,11 +7,14 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+if TYPE_CHECKING:
+    from api.settings import Settings
 
 QUEUE_LOCK = 0x726C6866  # any constant: names the advisory lock of the job queue
 NEWS_CHANNEL = "rlhf_events"
@@ -41,6 +44,11 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", begin_sqlite)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Database:
+        """The one that the settings name, with their limits."""
+        return cls(settings.database, settings.database_idle)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

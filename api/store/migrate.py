@@ -49,7 +49,7 @@ def _revision(connection: Connection) -> str | None:
 
 async def _main() -> None:
     settings = Settings()
-    database = Database(settings.database, settings.database_idle)
+    database = Database.of(settings)
     try:
         await migrate(database)
     finally:

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from api.service.jobs import new_job_id
+from api.service.job_rows import new_job_id
 from api.store.database import Database
 from tests.api.postgres import new_database, postgres_server
 from tests.benchmarks.plane import Plane, percentiles, plane, say

@@ -152,7 +152,7 @@ def test_names_are_ones_that_kubernetes_takes_and_differ(job_id, attempt):
 
 
 def test_ids_of_the_control_plane_are_names_as_they_are():
-    from api.service.jobs import new_job_id
+    from api.service.job_rows import new_job_id
 
     assert object_name(f"{new_job_id()}-a12").startswith("job-")
     assert object_name(f"{new_job_id()}-a12").endswith("-a12")
