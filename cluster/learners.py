@@ -49,7 +49,9 @@ class LearnerAssignment:
 def run_learners(assignment: LearnerAssignment) -> None:
     """Run the learner group to its end; Ray Train restarts it when a rank dies."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    from cluster.ranks import RanksConfig
 
     spec = assignment.spec
     if spec.resources.learner.elastic:  # it asks only for what was counted, so nodes need not come
@@ -58,12 +60,10 @@ def run_learners(assignment: LearnerAssignment) -> None:
         # Otherwise Ray Train takes its request back after a minute, and asks for the room anew.
         os.environ.setdefault(START_TIMEOUT, f"{growth:g}")
     on_gpu = spec.resources.on_gpu
-    trainer = TorchTrainer(
+    trainer = DataParallelTrainer(
         learner_loop,
         train_loop_config={"assignment": assignment},
-        torch_config=TorchConfig(
-            backend=BACKENDS["cuda" if on_gpu else "cpu"], timeout_s=COLLECTIVE_SECONDS
-        ),
+        backend_config=RanksConfig(BACKENDS["cuda" if on_gpu else "cpu"], COLLECTIVE_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=group_size(spec.resources.learner),
             elastic_resize_monitor_interval_s=spec.recovery.resize_interval,

@@ -8,8 +8,8 @@ import pytest
 import ray
 from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as coordinators
 from ray.train import ScalingConfig
-from ray.train import torch as ray_torch
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
+from ray.train.v2.api import data_parallel_trainer
 
 from cluster import claim
 from cluster.driver import claim as claim_of
@@ -31,7 +31,7 @@ def scaling(spec: JobSpec, tmp_path, monkeypatch) -> ScalingConfig:
         given.update(options)
         return SimpleNamespace(fit=lambda: None)
 
-    monkeypatch.setattr(ray_torch, "TorchTrainer", trainer)
+    monkeypatch.setattr(data_parallel_trainer, "DataParallelTrainer", trainer)
     run_learners(LearnerAssignment(spec=spec, folder=tmp_path / "job", attempt=1))
     return given["scaling_config"]
 
