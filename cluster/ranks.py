@@ -117,6 +117,8 @@ def join(config: RanksConfig, address: str, port: int, rank: int, size: int) -> 
         "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
         "NODE_RANK": str(context.get_node_rank()),
     }
+    # A rank whose collective fails or takes too long ends, so that the group is started again.
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")
     device = own_device()
     if device.type == "cuda":
         import torch
@@ -132,11 +134,12 @@ def join(config: RanksConfig, address: str, port: int, rank: int, size: int) -> 
 
 
 def leave() -> None:
-    """Let go of the group, and of what the GPU still holds for it."""
+    """Let go of the group, and of what the GPU still holds for it. A rank alone may still compute when
+    its group is resized."""
     import torch
     import torch.distributed as dist
 
-    if dist.is_initialized():
+    if dist.is_initialized() and dist.get_world_size() > 1:
         dist.destroy_process_group()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

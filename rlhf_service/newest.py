@@ -22,12 +22,21 @@ class Newest(Generic[Item]):
         for old in list(self._found)[:-kept]:
             del self._found[old]
 
+    def replace(self, version: int, item: Item) -> None:
+        """In place of the one that is kept under this number."""
+        self._found[version] = item
+
     def find(self, version: int) -> Item | None:
         return self._found.get(version)
 
-    def pop(self, version: int) -> Item | None:
-        """It, no longer kept."""
-        return self._found.pop(version, None)
+    def take(self, version: int) -> Item:
+        """It; neither it nor those before it are kept any longer. Raises KeyError."""
+        item = self._found[version]
+        for old in list(self._found):
+            del self._found[old]
+            if old == version:
+                break
+        return item
 
     def all(self) -> list[Item]:
         """Oldest first."""

@@ -37,7 +37,7 @@ class CollectiveChannel:
             actors,
             BACKENDS[device],
             behind.kept,
-            lambda parcel: behind.publish(opened(parcel)),
+            lambda parcel: behind.deliver(opened(parcel)),
             lambda level, message: emit(Log(level=level, message=message)),
         )
         weakref.finalize(self, self._courier.end).atexit = False

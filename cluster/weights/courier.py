@@ -7,9 +7,11 @@ Unblocked by: their receipts, a death, `STALL_SECONDS`; what they miss they find
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -18,15 +20,19 @@ import ray
 import torch
 from torch._C._distributed_c10d import Store
 
+from cluster.weights.attempt import Attempt
 from cluster.weights.buckets import Layout
 from cluster.weights.group import GROUP
 from cluster.weights.member import SENDER, STALL_SECONDS, Meeting, Member, call_meeting
 from cluster.weights.receiver import Delivery
 from cluster.weights.roll import Roll
 from rlhf_service.errors import WeightsUnavailable
+from rlhf_service.ports import KEPT_VERSIONS
 
 TRIES = 2
 """Broadcasts of one version: with the group there is, then with those that answer."""
+REST_SECONDS = 60.0
+"""Without broadcasts, after a group that was just made could not have one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +79,7 @@ class Courier:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._ended = False
+        self._rests_until = 0.0
 
     def take(self, parcel: Parcel) -> None:
         """Carry it after those before it. Never waits; old ones that nobody needs are let go."""
@@ -97,22 +104,25 @@ class Courier:
             return next((p for p in reversed(self._waiting) if p.version == version), None)
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """Nobody needs what is on its way."""
         with self._changed:
             self._ended = True
+            self._waiting.clear()
             self._changed.notify_all()
 
     def _carry(self) -> None:
         while (parcel := self._next()) is not None:
-            self._deliver(parcel)
+            whole = self._delivered(parcel)
             try:
-                self._keep(parcel)
-            except WeightsUnavailable as fault:
-                self._tell("warning", str(fault))
+                if not self._ended:
+                    self._keep(parcel)
+            except Exception as fault:  # later versions must still be carried
+                self._say("warning", f"version {parcel.version} of the weights was lost: {fault}")
             with self._changed:
                 if parcel in self._waiting:
                     self._waiting.remove(parcel)
-                self._done = parcel
+                # A broadcast that broke off may still read from its buckets.
+                self._done = parcel if whole else None
         self._disband()
 
     def _next(self) -> Parcel | None:
@@ -120,17 +130,27 @@ class Courier:
             self._changed.wait_for(lambda: self._waiting or self._ended)
             return self._waiting[0] if self._waiting else None
 
-    def _deliver(self, parcel: Parcel) -> None:
-        for _ in range(TRIES):
+    def _delivered(self, parcel: Parcel) -> bool:
+        """Whether every member of the group has it, at the first try. What goes wrong is told."""
+        if time.monotonic() < self._rests_until:
+            return False
+        for number in range(TRIES):
+            new = True
             try:
-                self._broadcast(parcel, self._gathered())
-                return
-            except (WeightsUnavailable, ray.exceptions.RayError) as fault:
+                to = self._gathered()
+                new = to.member is None
+                self._broadcast(parcel, to)
+                return number == 0
+            except Exception as fault:
                 said = (str(fault).strip().splitlines() or [type(fault).__name__])[-1]
             # With the exception gone, no frame holds on to the group.
             message = f"version {parcel.version} of the weights was not broadcast: {said}"
-            self._tell("warning", message)
+            self._say("warning", message)
             self._disband()
+            if new:  # who answered a moment ago cannot be reached
+                self._rests_until = time.monotonic() + REST_SECONDS
+                break
+        return False
 
     def _gathered(self) -> Round:
         """The group, made anew if there is none, or one more could be in it."""
@@ -146,41 +166,56 @@ class Courier:
         """Raises WeightsUnavailable, RayError."""
         if not to.actors:
             return
+        new = to.member is None
         receipts = [
             actor.receive.options(concurrency_group=GROUP).remote(
                 Delivery(
                     meeting=to.meeting,
                     rank=rank,
-                    new=to.member is None,
+                    new=new,
                     version=parcel.version,
                     digests=parcel.digests,
                     layout=parcel.layout,
-                    kept=self._kept,
+                    kept=self._kept - KEPT_VERSIONS + 1,
                 )
             )
             for rank, actor in enumerate(to.actors, SENDER + 1)
         ]
-        if to.member is None:
-            to.member = Member(to.meeting, SENDER, to.meeting.address, to.store)
+
+        def carry(beat: Callable[[], None]) -> None:
+            if to.member is None:
+                to.member = Member(to.meeting, SENDER, to.meeting.address, to.store)
+            to.member.broadcast(parcel.buckets, beat)
+
+        Attempt(carry).wait(partial(_check, receipts))
+        if new:
             count = f"{len(to.actors)} of {self._roll.size} rollout actors"
-            self._tell("info", f"weights are broadcast to {count} from version {parcel.version} on")
-        to.member.broadcast(parcel.buckets, partial(_check, receipts))
-        _check(receipts, STALL_SECONDS)
+            self._say("info", f"weights are broadcast to {count} from version {parcel.version} on")
+        if silent := len(to.actors) - _check(receipts, STALL_SECONDS):
+            raise WeightsUnavailable(f"{silent} actors did not confirm it")
 
     def _disband(self) -> None:
         gone, self._round = self._round, None
         if gone is None:
             return
-        for actor in gone.actors if ray.is_initialized() else ():  # a call would start a cluster
-            actor.leave.options(concurrency_group=GROUP).remote(gone.meeting.group)
+        with suppress(Exception):
+            for actor in (
+                gone.actors if ray.is_initialized() else ()
+            ):  # a call would start a cluster
+                actor.leave.options(concurrency_group=GROUP).remote(gone.meeting.group)
         if gone.member is not None:
             gone.member.leave()
 
+    def _say(self, level: Literal["info", "warning"], message: str) -> None:
+        with suppress(Exception):  # a full disk is told by whoever cannot go on without it
+            self._tell(level, message)
 
-def _check(receipts: Sequence[ray.ObjectRef], seconds: float = 0) -> None:
-    """Raises WeightsUnavailable, RayError if an actor refused or died. Those that say nothing yet are
-    waited for so long; what they miss they find in the object store."""
+
+def _check(receipts: Sequence[ray.ObjectRef], seconds: float = 0) -> int:
+    """How many have confirmed within so long. Raises WeightsUnavailable, RayError if one refused or
+    died."""
     done, _ = ray.wait(list(receipts), num_returns=len(receipts), timeout=seconds)
     for refusal in ray.get(done):
         if refusal is not None:
             raise WeightsUnavailable(refusal)
+    return len(done)

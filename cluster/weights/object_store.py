@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import ray
@@ -34,27 +37,46 @@ class ObjectStoreChannel:
         self._store, self.kept = store, kept
         self._published: Newest[Published] = Newest()
         """By the publishing end."""
+        self._line, self._place = uuid.uuid4().hex, 0
         self._telling = threading.Lock()
         """Who samples ahead may find the store restarted while a version is published."""
 
     def publish(self, snapshot: WeightSnapshot) -> None:
-        arrays = {name: _to_array(tensor) for name, tensor in snapshot.tensors.items()}
-        published = Published(
-            version=snapshot.version,
-            digests=dict(snapshot.digests),
-            dtypes={name: str(t.dtype) for name, t in snapshot.tensors.items()},
-            box=(ray.put(arrays),),
-        )
-        self._take(published)
+        with self._telling:
+            self._put(self._next(snapshot.version, snapshot.digests, snapshot.tensors))
 
     def announce(self, version: int, digests: Mapping[str, str]) -> None:
-        """Say that the version is on its way to the actors; it is published later."""
-        self._take(Published(version=version, digests=dict(digests), dtypes={}, box=()))
-
-    def _take(self, published: Published) -> None:
+        """Say that the version is on its way to the actors; `deliver` follows."""
         with self._telling:
-            self._published.put(published.version, published, self.kept)
-            self._tell([published])
+            self._put(self._next(version, digests, None))
+
+    def deliver(self, snapshot: WeightSnapshot) -> None:
+        """What was announced; nothing happens if newer ones have taken its place meanwhile."""
+        with self._telling:
+            announced = self._published.find(snapshot.version)
+            if announced is None or announced.box or announced.digests != snapshot.digests:
+                return
+        found = replace(announced, **_stored(snapshot.tensors))
+        with self._telling:
+            if self._published.find(snapshot.version) is announced:
+                self._published.replace(snapshot.version, found)
+                self._tell([found])
+
+    def _next(
+        self,
+        version: int,
+        digests: Mapping[str, str],
+        tensors: Mapping[str, torch.Tensor] | None,
+    ) -> Published:
+        self._place += 1
+        stored = _stored(tensors) if tensors is not None else {"dtypes": {}, "box": ()}
+        return Published(
+            version=version, digests=dict(digests), line=self._line, place=self._place, **stored
+        )
+
+    def _put(self, published: Published) -> None:
+        self._published.put(published.version, published, self.kept)
+        self._tell([published])
 
     def republish(self) -> None:
         """Tell the store again, in case it restarted. Only the publishing end has anything to tell."""
@@ -94,6 +116,13 @@ def _unavailable(version: int) -> Iterator[None]:
         yield
     except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as fault:
         raise WeightsUnavailable(f"version {version} could not be fetched: {fault}") from fault
+
+
+def _stored(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Puts them into the object store."""
+    arrays = {name: _to_array(tensor) for name, tensor in tensors.items()}
+    dtypes = {name: str(tensor.dtype) for name, tensor in tensors.items()}
+    return {"dtypes": dtypes, "box": (ray.put(arrays),)}
 
 
 def told(tell: Callable[[], list[ray.ObjectRef]]) -> None:

@@ -54,43 +54,56 @@ class Receiver:
     """What has arrived at one actor."""
 
     def __init__(self, channel: ObjectStoreChannel, device: str) -> None:
-        self._channel, self._device = channel, device
+        self._channel, self._device = channel, torch.device(device)
         self._member: Member | None = None
+        self._left: set[str] = set()
+        """Groups that are done with, whatever of them is still on its way here."""
         self._arrived: Newest[Arrived] = Newest()
         self._taken: Arrived | None = None
         """What the engine takes over, whose buckets then serve again."""
         self._spare: Arrived | None = None
+        self._turn = threading.Lock()
+        """One delivery at a time: the next comes when the one before was broken off."""
         self._changed = threading.Condition()
 
     def receive(self, delivery: Delivery) -> str | None:
         """Take part in a broadcast. What went wrong, if anything did: nobody may ever ask."""
         try:
-            self._receive(delivery)
-        except WeightsUnavailable as fault:
-            return str(fault)
+            with self._turn:
+                self._receive(delivery)
+        except Exception as fault:  # out of memory, too: the object store has the version
+            return str(fault) or type(fault).__name__
         return None
 
     def _receive(self, delivery: Delivery) -> None:
-        if delivery.new:
-            self._end()
-            address = ray.util.get_node_ip_address()
-            self._member = Member(delivery.meeting, delivery.rank, address)
-        member = self._member
-        if member is None or member.meeting != delivery.meeting:
-            raise WeightsUnavailable("this process is no member of the group")
-        spare, self._spare = self._spare, None
-        if spare is not None and spare.layout == delivery.layout:
-            buckets = spare.buckets  # new memory takes longer to get than to fill
-        else:
-            buckets = empty_buckets(delivery.layout, torch.device(self._device))
-        member.broadcast(buckets)
+        buckets = self._buckets(delivery.layout)
+        self._member_of(delivery).broadcast(buckets)
         with self._changed:
             arrived = Arrived(delivery.digests, delivery.layout, buckets)
             self._arrived.put(delivery.version, arrived, delivery.kept)
             self._changed.notify_all()
 
+    def _buckets(self, layout: Layout) -> list[torch.Tensor]:
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.layout == layout:
+            return spare.buckets  # new memory takes longer to get than to fill
+        return empty_buckets(layout, self._device)
+
+    def _member_of(self, delivery: Delivery) -> Member:
+        group = delivery.meeting.group
+        if delivery.new and group not in self._left:
+            self._end()
+            address = ray.util.get_node_ip_address()
+            self._member = Member(delivery.meeting, delivery.rank, address)
+        if group in self._left:
+            self._end()
+        if self._member is None or self._member.meeting != delivery.meeting:
+            raise WeightsUnavailable("this process is no member of the group")
+        return self._member
+
     def leave(self, group: str) -> None:
         """End what is under way in that group, which is done with."""
+        self._left.add(group)
         if self._member is not None and self._member.meeting.group == group:
             self._end()
 
@@ -117,8 +130,13 @@ class Receiver:
 
     def taken_over(self) -> None:
         """What was fetched is not needed any more; its tensors may change from now on."""
-        if self._taken is not None:
-            self._spare, self._taken = self._taken, None
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()  # an engine copies on a stream of its own
+        else:
+            self._spare = taken  # a GPU's memory is kept by torch
 
     def _take(self, announced: Published) -> Arrived | None:
         """The version that was announced, waited for a little if it is on its way, and let go of here.
@@ -131,5 +149,6 @@ class Receiver:
             return arrived is not None and arrived.digests == announced.digests
 
         with self._changed:
-            there = come() if announced.box else self._changed.wait_for(come, LOOK_SECONDS)
-            return self._arrived.pop(announced.version) if there else None
+            if not (come() if announced.box else self._changed.wait_for(come, LOOK_SECONDS)):
+                return None
+            return self._arrived.take(announced.version)

@@ -96,6 +96,8 @@ def pool(
                 parts.work.new_tokens,
                 parts.policy.lora,
             )
+            if spec.rollout.weights == "collective" and isinstance(parts.stage, PpoStage):
+                held["weights as fetched"] *= 1 + parts.stage.max_staleness  # they wait here
             if isinstance(spec.rollout.engine, VllmEngineSpec):
                 held["cache"] = cache_of(spec.rollout.engine, own)
                 unknown = "what vLLM holds besides weights and cache was not measured"

@@ -91,7 +91,8 @@ class Graph:
                 step(cache, self._tokens, most)
         torch.cuda.current_stream().wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=memory):
+        # Weights may arrive by another thread meanwhile, whose calls are no part of the graph.
+        with torch.cuda.graph(self._graph, pool=memory, capture_error_mode="thread_local"):
             self._logits = step(cache, self._tokens, most)
 
     def play(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -181,6 +181,16 @@ class JobSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def broadcasts_have_two_ends(self) -> JobSpec:
+        parts = (self.resources.learner.gpus_per_worker, self.resources.rollout.gpus_per_actor)
+        if self.rollout.weights == "collective" and any(0 < part < 1 for part in parts):
+            raise ValueError(
+                "rollout.weights: a broadcast is between whole GPUs, and parts of GPUs may be of the "
+                "same one; use object_store, or reserve whole GPUs in resources"
+            )
+        return self
+
+    @model_validator(mode="after")
     def engine_serves_the_policies(self) -> JobSpec:
         if why := unserved(self):
             raise ValueError(why)

@@ -53,11 +53,6 @@ def faults(spec: JobSpec, engine: VllmEngineSpec) -> Iterator[str]:
         )
     if engine.placement == "colocated":
         yield from unshared(spec)
-        if spec.rollout.weights == "collective":
-            yield (
-                "rollout.weights: a broadcast needs a GPU on either side, and colocated is one GPU; use "
-                "object_store"
-            )
     for index, stage in enumerate(spec.stages):
         if not isinstance(stage, PpoStage):
             continue

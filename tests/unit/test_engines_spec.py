@@ -109,11 +109,11 @@ def test_a_shared_gpu_is_one_gpu(asked, resources, says):
         JobSpec.model_validate(asked)
 
 
-def test_a_broadcast_is_between_gpus(asked):
+def test_a_broadcast_is_between_whole_gpus(asked):
     asked["rollout"] |= {"weights": "collective"}
+    JobSpec.model_validate(asked)
     asked["resources"] = {"learner": {"gpus_per_worker": 1}, "rollout": {"gpus_per_actor": 1}}
     JobSpec.model_validate(asked)
-    asked["rollout"]["engine"]["placement"] = "colocated"
     asked["resources"] = SHARING[0][0]
     with pytest.raises(ValidationError, match=r"rollout\.weights: .* use object_store"):
         JobSpec.model_validate(asked)
