@@ -77,21 +77,20 @@ class OnItsDevice(AbstractContextManager[None]):
     """Around the loop of a rank, which computes on the GPU that it was given."""
 
     def __enter__(self) -> None:
-        device = own_device()
-        if device.type == "cuda":
-            import torch
-
-            torch.cuda.set_device(device)
+        use_own_device()
 
     def __exit__(self, *_: object) -> None:
         return None
 
 
-def own_device() -> Any:
-    """torch.device of this rank."""
+def use_own_device() -> None:
+    """The GPU that this rank was given, if it was given one, is this thread's from now on."""
     import ray.train.torch
+    import torch
 
-    return ray.train.torch.get_device()
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def meeting_point() -> tuple[str, int]:
@@ -119,11 +118,7 @@ def join(config: RanksConfig, address: str, port: int, rank: int, size: int) -> 
     }
     # A rank whose collective fails or takes too long ends, so that the group is started again.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")
-    device = own_device()
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.set_device(device)
+    use_own_device()
     dist.init_process_group(
         config.backend,
         init_method="env://",

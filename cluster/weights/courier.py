@@ -198,11 +198,10 @@ class Courier:
         gone, self._round = self._round, None
         if gone is None:
             return
-        with suppress(Exception):
-            for actor in (
-                gone.actors if ray.is_initialized() else ()
-            ):  # a call would start a cluster
-                actor.leave.options(concurrency_group=GROUP).remote(gone.meeting.group)
+        if ray.is_initialized():  # otherwise a call would start a cluster
+            with suppress(Exception):
+                for actor in gone.actors:
+                    actor.leave.options(concurrency_group=GROUP).remote(gone.meeting.group)
         if gone.member is not None:
             gone.member.leave()
 

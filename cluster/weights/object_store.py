@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import ray
@@ -23,6 +22,8 @@ from cluster.weights.store import Published
 from rlhf_service.errors import WeightsUnavailable
 from rlhf_service.newest import Newest
 from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
+
+Box = tuple[ray.ObjectRef, ...]
 
 FETCH_SECONDS = 60.0
 PUBLISH_SECONDS = 180.0
@@ -56,7 +57,8 @@ class ObjectStoreChannel:
             announced = self._published.find(snapshot.version)
             if announced is None or announced.box or announced.digests != snapshot.digests:
                 return
-        found = replace(announced, **_stored(snapshot.tensors))
+        dtypes, box = _stored(snapshot.tensors)
+        found = replace(announced, dtypes=dtypes, box=box)
         with self._telling:
             if self._published.find(snapshot.version) is announced:
                 self._published.replace(snapshot.version, found)
@@ -69,9 +71,14 @@ class ObjectStoreChannel:
         tensors: Mapping[str, torch.Tensor] | None,
     ) -> Published:
         self._place += 1
-        stored = _stored(tensors) if tensors is not None else {"dtypes": {}, "box": ()}
+        dtypes, box = ({}, ()) if tensors is None else _stored(tensors)
         return Published(
-            version=version, digests=dict(digests), line=self._line, place=self._place, **stored
+            version=version,
+            digests=dict(digests),
+            dtypes=dtypes,
+            box=box,
+            line=self._line,
+            place=self._place,
         )
 
     def _put(self, published: Published) -> None:
@@ -118,11 +125,11 @@ def _unavailable(version: int) -> Iterator[None]:
         raise WeightsUnavailable(f"version {version} could not be fetched: {fault}") from fault
 
 
-def _stored(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Puts them into the object store."""
+def _stored(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, str], Box]:
+    """Puts them into the object store: their dtypes, and where they lie."""
     arrays = {name: _to_array(tensor) for name, tensor in tensors.items()}
     dtypes = {name: str(tensor.dtype) for name, tensor in tensors.items()}
-    return {"dtypes": dtypes, "box": (ray.put(arrays),)}
+    return dtypes, (ray.put(arrays),)
 
 
 def told(tell: Callable[[], list[ray.ObjectRef]]) -> None:

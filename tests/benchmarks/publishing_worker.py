@@ -17,37 +17,29 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.weights.collective import CollectiveChannel
 from cluster.weights.group import GROUP, THREADS
 from cluster.weights.object_store import ObjectStoreChannel
-from cluster.weights.receiver import Delivery, Receiver
 from cluster.weights.store import WeightStore
 from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
 from rlhf_service.storage import write_atomically
+from tests.receiving import Receiving, came_by_broadcast
 
 TENSORS = 64
 WAIT_SECONDS = 120
 
 
-class Actor:
+class Actor(Receiving):
     """A rollout actor, as far as weights are concerned: its network takes over what arrives."""
 
     def __init__(self, store: ray.actor.ActorHandle, mib: int) -> None:
-        self._receiver = Receiver(ObjectStoreChannel(store), "cpu")
+        super().__init__(store)
         self._network = tensors(mib)
-
-    def stand_by(self) -> None: ...
-
-    def receive(self, delivery: Delivery) -> str | None:
-        return self._receiver.receive(delivery)
-
-    def leave(self, group: str) -> None:
-        self._receiver.leave(group)
 
     def load(self, version: int) -> bool:
         """Whether it came by broadcast."""
-        found = self._receiver.fetch(version).tensors
+        found = self.receiver.fetch(version)
         for name, tensor in self._network.items():
-            tensor.copy_(found[name])
-        self._receiver.taken_over()
-        return len({tensor.untyped_storage().data_ptr() for tensor in found.values()}) < TENSORS
+            tensor.copy_(found.tensors[name])
+        self.receiver.taken_over()
+        return came_by_broadcast(found)
 
     def listen(self, address: str) -> int:
         """A port whose first connection is read to its end by `drain`."""

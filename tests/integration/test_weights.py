@@ -14,12 +14,12 @@ import torch
 from cluster.weights.collective import CollectiveChannel
 from cluster.weights.group import GROUP, THREADS
 from cluster.weights.object_store import ObjectStoreChannel
-from cluster.weights.receiver import Delivery, Receiver
 from cluster.weights.store import WeightStore
 from rlhf_service.events import Event
 from rlhf_service.models.digest import digests
 from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
 from tests.integration.conftest import wait_until
+from tests.receiving import Receiving, came_by_broadcast
 
 SECONDS = 90
 NUMBERS = 8 << 20
@@ -27,30 +27,18 @@ NUMBERS = 8 << 20
 BROADCAST, STORE = "broadcast", "object store"
 
 
-class Actor:
+class Actor(Receiving):
     """A rollout actor's calls about weights, and what a test asks of it."""
-
-    def __init__(self, store: ray.actor.ActorHandle) -> None:
-        self._receiver = Receiver(ObjectStoreChannel(store), "cpu")
-
-    def stand_by(self) -> None: ...
-
-    def receive(self, delivery: Delivery) -> str | None:
-        return self._receiver.receive(delivery)
-
-    def leave(self, group: str) -> None:
-        self._receiver.leave(group)
 
     def pid(self) -> int:
         return os.getpid()
 
     def fetch(self, version: int) -> str:
         """Which way it came."""
-        snapshot = self._receiver.fetch(version)
+        snapshot = self.receiver.fetch(version)
         assert digests(snapshot.tensors) == snapshot.digests
-        one_bucket = len({t.untyped_storage().data_ptr() for t in snapshot.tensors.values()}) == 1
-        self._receiver.taken_over()
-        return BROADCAST if one_bucket else STORE
+        self.receiver.taken_over()
+        return BROADCAST if came_by_broadcast(snapshot) else STORE
 
 
 def version(number: int) -> WeightSnapshot:

@@ -51,7 +51,7 @@ class Workers:
 
 
 def rank_process(rank: int, size: int, calls) -> None:
-    import ray.train
+    import ray.train.torch
     import torch
 
     context = SimpleNamespace(
@@ -60,9 +60,7 @@ def rank_process(rank: int, size: int, calls) -> None:
         get_node_rank=lambda: 0,
     )
     ray.train.get_context = lambda: context
-    import cluster.ranks
-
-    cluster.ranks.own_device = lambda: torch.device("cpu")
+    ray.train.torch.get_device = lambda: torch.device("cpu")
     while True:
         function, arguments = calls.recv()
         calls.send(function(*arguments))
