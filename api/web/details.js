@@ -17,7 +17,7 @@ export class Details {
       section("Specification", {}, this.copy, this.spec));
   }
 
-  show(job) {
+  show(job, signal) {
     const labels = Object.entries(job.labels).map(([name, value]) => `${name}=${value}`).join(", ");
     const facts = [
       ["Id", el("code", {}, job.id)], ["Created", date(job.created_at)],
@@ -35,7 +35,7 @@ export class Details {
     this.attempts.replaceChildren(
       rows.length ? table("Attempts", ["Attempt", "Submitted", "Ended", "Outcome"], rows) : el("p", { class: "empty" }, "Not submitted to the cluster yet."),
       el("div", {}, ...logButton(job.id)));
-    this.compare(job.id);
+    this.compare(job.id, signal);
     const text = JSON.stringify(job.spec, null, 2);
     this.spec.textContent = text;
     this.copy.replaceChildren(
@@ -47,8 +47,8 @@ export class Details {
   }
 
   // What was planned beside what it took. A job from before there were plans has none.
-  async compare(jobId) {
-    const found = await get(`/v1/jobs/${jobId}/plan`).catch(() => null);
+  async compare(jobId, signal) {
+    const found = await get(`/v1/jobs/${jobId}/plan`, { signal }).catch(() => null);
     if (!found?.errors.length) return;
     const write = (what) => (what.startsWith("memory") ? bytes : duration);
     const rows = found.errors.map(({ what, planned, actual, error }) =>

@@ -25,11 +25,11 @@ export async function jobView(host, jobId, signal) {
   const body = el("div", {});
   host.append(head.element, failed, body);
   let panels = [];
-  let stages;
+  let stages, reading;
   const build = () => {
     const curves = new Curves(), alarms = new Alarms();
     stages = new Stages(job.spec);
-    const found = { evaluation: new Evaluation(curves.reading), samples: new Samples(), checkpoints: new Checkpoints(jobId, signal), preflight: new Preflight(), events: new Events() };
+    const found = { evaluation: new Evaluation(curves.reading), samples: new Samples(), checkpoints: new Checkpoints(jobId, reading.signal), preflight: new Preflight(), events: new Events() };
     panels = [curves, alarms, stages, ...Object.values(found)];
     body.replaceChildren(stages.element, alarms.element, tabs("Parts of the job", {
       Charts: curves.element, Evaluation: found.evaluation.element, Samples: found.samples.element,
@@ -39,31 +39,39 @@ export async function jobView(host, jobId, signal) {
   const show = (now) => {
     head.show(now);
     stages.show(now);
-    details.show(now);
+    details.show(now, reading.signal);
     failed.replaceChildren(failure(now) ?? "");
   };
   head.ask = async (verb) => {
     if (verb === "delete") {
-      await ask(`/v1/jobs/${jobId}`, { method: "DELETE" });
+      // What still read would be told that the job is gone before this is.
+      reading.abort();
+      await ask(`/v1/jobs/${jobId}`, { method: "DELETE" }).catch((fault) => { watch(job); throw fault; });
       location.hash = "";
     } else if (verb === "retry" || verb === "clone") {
       const made = await post(`/v1/jobs/${jobId}/${verb}`, {}, { "idempotency-key": newKey() });
       location.hash = `#${made.id}`;
     } else show(await post(`/v1/jobs/${jobId}/${verb}`));
   };
-  build();
-  show(job);
-  let due;
-  const refresh = () => { due ??= setTimeout(async () => {
-    due = undefined;
-    if (!signal.aborted) await get(`/v1/jobs/${jobId}`, { signal }).then(show, () => {});
-  }, 400); };
-  signal.addEventListener("abort", () => clearTimeout(due));
-  follow(jobId, signal, {
-    onEvent: (record) => { for (const panel of panels) panel.take(record); refresh(); },
-    onState: (state) => { head.live(state); refresh(); },
-    onReset: build,
-  });
+  const watch = (known) => {
+    reading = new AbortController();
+    const until = reading.signal;
+    signal.addEventListener("abort", () => reading.abort());
+    let due;
+    const refresh = () => { due ??= setTimeout(async () => {
+      due = undefined;
+      if (!until.aborted) await get(`/v1/jobs/${jobId}`, { signal: until }).then(show, () => {});
+    }, 400); };
+    until.addEventListener("abort", () => clearTimeout(due));
+    build();
+    show(known);
+    follow(jobId, until, {
+      onEvent: (record) => { for (const panel of panels) panel.take(record); refresh(); },
+      onState: (state) => { head.live(state); refresh(); },
+      onReset: build,
+    });
+  };
+  watch(job);
   return job.name;
 }
 

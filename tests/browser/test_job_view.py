@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -287,3 +288,64 @@ async def test_a_failed_job_is_retried_and_an_ended_one_deleted(site, window):
     await dialog.get_by_role("button", name="Delete the job").click()
     await expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
     assert [job["id"] for job in (await world.get("/v1/jobs"))["data"]] == [again]
+
+
+async def test_nothing_asks_for_a_job_that_is_being_deleted(site, window):
+    world = site.world
+    job_id, _ = await world.started(name="short-lived")
+    await world.ask(job_id, "cancel")
+    await world.turn(3)
+    gone, settled = asyncio.Event(), asyncio.Event()
+
+    async def stream(route):
+        await gone.wait()
+        await route.continue_()
+
+    async def job(route):
+        if route.request.method != "DELETE":
+            return await route.continue_()
+        answer = await route.fetch()
+        gone.set()
+        await settled.wait()
+        return await route.fulfill(response=answer)
+
+    def end(request):
+        if request.url.endswith("/stream"):
+            settled.set()
+
+    await window.page.route(f"**/v1/jobs/{job_id}/stream", stream)
+    await window.page.route(f"**/v1/jobs/{job_id}", job)
+    window.page.on("requestfinished", end)
+    window.page.on("requestfailed", end)
+    page = await window.go(job_id)
+    await page.get_by_role("button", name="Delete").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete the job").click()
+    await expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+
+
+async def test_a_job_that_could_not_be_deleted_is_watched_on(site, window):
+    world = site.world
+    job_id, _ = await world.started(name="short-lived")
+    await world.ask(job_id, "cancel")
+    await world.turn(3)
+    page = await window.go(job_id)
+    await expect(page.get_by_text("Log complete")).to_be_visible()
+    refusal = {"detail": "the storage is gone"}
+    await page.route(
+        f"**/v1/jobs/{job_id}",
+        lambda route: (
+            route.fulfill(status=503, json=refusal)
+            if route.request.method == "DELETE"
+            else route.continue_()
+        ),
+    )
+    await page.get_by_role("button", name="Delete").click()
+    async with page.expect_request("**/stream"):
+        await page.get_by_role("dialog").get_by_role("button", name="Delete the job").click()
+    await expect(page.get_by_role("alert").filter(has_text="the storage is gone")).to_be_visible()
+    await expect(page.get_by_text("Log complete")).to_be_visible()
+    await expect(page.get_by_role("button", name="Delete")).to_be_enabled()
+    assert window.faults == [
+        "Failed to load resource: the server responded with a status of 503 (Service Unavailable)"
+    ]
+    window.faults.clear()
