@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -60,10 +60,12 @@ class EngineCost(Section):
 
     per_tensor: float = Field(ge=0)
     """Seconds for each parameter tensor that learns: its hooks in one forward and backward pass."""
+    per_parameter: float = Field(default=0.0, ge=0)
+    """Seconds for each parameter that learns: copies of its gradient in such a pass."""
     step_per_tensor: float = Field(ge=0)
     """Seconds for each in an optimiser step."""
     step_per_parameter: float = Field(ge=0)
-    """Seconds for each parameter that this rank steps."""
+    """Seconds for each parameter that this rank steps; of an exchange, for each of the network."""
 
 
 class Arithmetic(Section):
@@ -71,10 +73,15 @@ class Arithmetic(Section):
 
     matmul: tuple[tuple[float, float], ...] = Field(min_length=1)
     """(n, floating-point operations a second) of an n × n × n product, n rising."""
+    matmul_backward: tuple[tuple[float, float], ...] = ()
+    """The same of the products that a backward pass makes, whose operands lie otherwise; as forward when
+    empty."""
     networks: dict[Family, NetworkCost]
     losses: dict[Loss, LossCost]
     engines: dict[str, EngineCost]
     """By ZeRO stage."""
+    exchanges: dict[str, EngineCost] = Field(default_factory=dict)
+    """By ZeRO stage: what each of two ranks takes beyond that; empty where it was not measured."""
     decode_call: float = Field(ge=0)
     """Seconds of one decoding step outside the layers."""
     draw: float = Field(ge=0)
@@ -84,16 +91,25 @@ class Arithmetic(Section):
         """Seconds of an m × k by k × n product."""
         return 2 * m * k * n / self.rate((m * k * n) ** (1 / 3))
 
+    def product_backward(self, m: float, k: float, n: float) -> float:
+        """Seconds of one of the two products that lead back through an m × k by k × n product."""
+        points = self.matmul_backward or self.matmul
+        return 2 * m * k * n / between(points, (m * k * n) ** (1 / 3))
+
     def rate(self, size: float) -> float:
-        """Between the points measured, in proportion on a logarithmic scale."""
-        points = self.matmul
-        if size <= points[0][0]:
-            return points[0][1]
-        for (a, low), (b, high) in pairwise(points):
-            if size <= b:
-                share = math.log(size / a) / math.log(b / a)
-                return math.exp(math.log(low) * (1 - share) + math.log(high) * share)
-        return points[-1][1]
+        """Operations a second of products with that side."""
+        return between(self.matmul, size)
+
+
+def between(points: Sequence[tuple[float, float]], size: float) -> float:
+    """Between the points measured, in proportion on a logarithmic scale."""
+    if size <= points[0][0]:
+        return points[0][1]
+    for (a, low), (b, high) in pairwise(points):
+        if size <= b:
+            share = math.log(size / a) / math.log(b / a)
+            return math.exp(math.log(low) * (1 - share) + math.log(high) * share)
+    return points[-1][1]
 
 
 Role = Literal["driver", "learner", "rollout", "reward", "weights"]

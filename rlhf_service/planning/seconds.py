@@ -45,7 +45,8 @@ class Machine:
     def _pass(
         self, shape: Shape, one: Pass, loss: Loss | None, lora: LoraSpec | None, *, backward: bool
     ) -> float:
-        own, product = self.arithmetic.networks[shape.family], self.arithmetic.product
+        own = self.arithmetic.networks[shape.family]
+        product = self.arithmetic.product_backward if backward else self.arithmetic.product
         cost = own.backward if backward else own.forward
         kept = saved_bytes(shape, one, self.element, None) / shape.layers
         # Backward each product is made twice: for its inputs and, where they learn, its weights.
@@ -67,9 +68,10 @@ class Machine:
                 seconds += each * one.learnt * shape.vocab
         return seconds
 
-    def hooks(self, zero: int, tensors: int) -> float:
+    def hooks(self, zero: int, tensors: int, parameters: float) -> float:
         """Seconds that the engine adds to a pass forward and backward."""
-        return self.arithmetic.engines[str(zero)].per_tensor * tensors
+        cost = self.arithmetic.engines[str(zero)]
+        return cost.per_tensor * tensors + cost.per_parameter * parameters
 
     def step(self, zero: int, tensors: int, parameters: float) -> float:
         """Seconds of an optimiser step over the `parameters` that this rank keeps."""

@@ -148,7 +148,7 @@ class Clock:
 
     def _update(self, machine: Machine, work: Work, engines: Sequence[Trained]) -> Estimate:
         learner, ranks = self.spec.learner, self.spec.resources.learner.num_workers
-        seconds, moved = 0.0, 0.0
+        seconds, moved, exchanged = 0.0, 0.0, 0.0
         for number, trained in enumerate(engines):
             first = number == 0
             one = work.update
@@ -158,20 +158,39 @@ class Clock:
             if trained.lora is not None:
                 tensors = 2 * trained.shape.layers * len(trained.shape.adapted(trained.lora))
             both = machine.both(trained.shape, one, work.loss if first else None, trained.lora)
-            seconds += work.updates * (both + machine.hooks(learner.zero_stage, tensors))
+            seconds += work.updates * (
+                both + machine.hooks(learner.zero_stage, tensors, trained.learning)
+            )
             owned = trained.learning / (ranks if learner.zero_stage else 1)
             seconds += work.optimizer_steps * machine.step(learner.zero_stage, tensors, owned)
             moved += self._exchanged(work, trained)
+            exchanged += self._pair(machine, work, trained, tensors)
         known = Estimate(value=seconds * self._learners())
         if ranks == 1:
             return known
+        # In a ring of more than two, each byte passes (n − 1)/n · 2 times.
+        ring = 2 * (ranks - 1) / ranks
+        if machine.arithmetic.exchanges and ranks <= self.profile.per_machine:
+            return total([known, Estimate(value=ring * exchanged * self._learners())])
         link = self.profile.link
         if link is not None and self.profile.network and ranks > self.profile.per_machine:
             link = min(link, self.profile.network)
         if link is None:
             return total([known, Estimate.none("the speed between ranks is not known")])
-        # The rate is that of two ranks; in a ring of more, each byte passes (n − 1)/n · 2 times.
-        return total([known, Estimate(value=moved * 2 * (ranks - 1) / ranks / link)])
+        return total([known, Estimate(value=moved * ring / link)])
+
+    def _pair(self, machine: Machine, work: Work, trained: Trained, tensors: int) -> float:
+        """Seconds that the second of two ranks adds to a step; 0 where it was not measured."""
+        zero = self.spec.learner.zero_stage
+        cost = machine.arithmetic.exchanges.get(str(zero))
+        if cost is None:
+            return 0.0
+        # ZeRO 3 gathers what does not learn, too.
+        passed = trained.learning + (trained.frozen if zero == 3 else 0)
+        return work.updates * (cost.per_tensor * tensors + cost.per_parameter * passed) + (
+            work.optimizer_steps
+            * (cost.step_per_tensor * tensors + cost.step_per_parameter * trained.learning)
+        )
 
     def _exchanged(self, work: Work, trained: Trained) -> float:
         """Bytes that a rank exchanges in a step."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from rlhf_service.spec.learner import LearnerSpec, OptimizerSpec, Precision
 MANY, FEW = 48, 8
 """Numbers of matrices in the networks that are compared."""
 NARROW = 32
-WIDE = {"cpu": 512, "cuda": 4096}
-"""By kind of device: a GPU's steps must take longer than to launch them."""
+WIDE = {"cpu": 1024, "cuda": 4096}
+"""By kind of device: beyond a processor's caches; a GPU's steps must take longer than to launch them."""
+ROUNDS = 5
 
 
 @contextmanager
@@ -44,13 +45,22 @@ def engine_costs(
     precision: Precision, dtype: torch.dtype, device: torch.device
 ) -> dict[str, EngineCost]:
     """By ZeRO stage. Needs a process group."""
-    return {str(zero): engine_cost(zero, precision, dtype, device) for zero in range(4)}
+    return {
+        str(zero): engine_cost(zero, precision, dtype, device, lambda: now(device))
+        for zero in range(4)
+    }
 
 
 def engine_cost(
-    zero: int, precision: Precision, dtype: torch.dtype, device: torch.device
+    zero: int,
+    precision: Precision,
+    dtype: torch.dtype,
+    device: torch.device,
+    clock: Callable[[], float],
 ) -> EngineCost:
-    """From networks of few and of many matrices, narrow and wide."""
+    """Of one of the ranks there are, from networks of few and of many matrices, narrow and wide. Steps
+    are counted for each parameter of the network.
+    """
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
 
     learner = LearnerSpec.model_validate({"zero_stage": zero, "precision": precision})
@@ -64,12 +74,12 @@ def engine_cost(
         engine: Engine = DeepSpeedEngines(learner, device)(own, OptimizerSpec())
         try:
             passes, steps = [], []
-            for _ in range(5):
-                clock = Stopwatch(device)
+            for _ in range(ROUNDS):
+                lap = laps(clock)
                 engine.backward(engine.module(inputs).float().sum())
-                passes.append(clock.lap())
+                passes.append(next(lap))
                 engine.step(1e-6)
-                steps.append(clock.lap())
+                steps.append(next(lap))
         finally:
             engine.close()
         return max(0.0, min(passes) - bare), min(steps)
@@ -81,22 +91,23 @@ def engine_cost(
     parameters = FEW * (broad**2 - NARROW**2)
     return EngineCost(
         per_tensor=max(0.0, many[0] - few[0]) / tensors,
+        per_parameter=max(0.0, wide[0] - few[0]) / parameters,
         step_per_tensor=max(0.0, many[1] - few[1]) / tensors,
-        # Wide gradients are copied, too.
-        step_per_parameter=max(0.0, wide[1] - few[1] + wide[0] - few[0]) / parameters,
+        step_per_parameter=max(0.0, wide[1] - few[1]) / parameters,
     )
 
 
-class Stopwatch:
-    """Seconds since it was last asked."""
+def laps(clock: Callable[[], float]) -> Iterator[float]:
+    """Seconds since it was last asked, at first since now."""
+    last = clock()
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._last = now(device)
+    def each() -> Iterator[float]:
+        nonlocal last
+        while True:
+            before, last = last, clock()
+            yield last - before
 
-    def lap(self) -> float:
-        last, self._last = self._last, now(self._device)
-        return self._last - last
+    return each()
 
 
 def stack(count: int, width: int, device: torch.device) -> torch.nn.Module:

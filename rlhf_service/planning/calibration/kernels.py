@@ -58,12 +58,15 @@ BATCH = 4096
 """Most products at once."""
 
 
-def matmul_curve(dtype: torch.dtype, device: torch.device) -> tuple[tuple[float, float], ...]:
-    """(n, operations a second) of n × n × n products."""
+def matmul_curve(
+    dtype: torch.dtype, device: torch.device, backward: bool = False
+) -> tuple[tuple[float, float], ...]:
+    """(n, operations a second) of n × n × n products; of the two that a backward pass makes of each."""
     found, sizes = [], SIZES[device.type]
     for size in sizes.products:
         count = max(1, min(BATCH, sizes.filling // size**2))
-        seconds = fastest(products(count, size, dtype, device), device, seconds=0.05)
+        work = products(count, size, dtype, device, backward)
+        seconds = fastest(work, device, seconds=0.05) / (2 if backward else 1)
         found.append((float(size), 2.0 * count * size**3 / seconds))
         if seconds > SLOW:
             break
@@ -71,12 +74,15 @@ def matmul_curve(dtype: torch.dtype, device: torch.device) -> tuple[tuple[float,
 
 
 def products(
-    count: int, size: int, dtype: torch.dtype, device: torch.device
-) -> Callable[[], torch.Tensor]:
-    """Makes `count` products at once."""
+    count: int, size: int, dtype: torch.dtype, device: torch.device, backward: bool
+) -> Callable[[], object]:
+    """Makes `count` products at once, or as many for the inputs and for the weights."""
     shape = (size, size) if count == 1 else (count, size, size)
     one = torch.randn(shape, device=device).to(dtype)
     other = torch.randn(shape, device=device).to(dtype)
+    # Operands as autograd lays them out: some libraries are much slower with one layout.
+    if backward:
+        return lambda: (one @ other, one.mT @ other)
     if count == 1:
         return lambda: torch.nn.functional.linear(one, other)
     return lambda: torch.bmm(one, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from rlhf_service.models.precision import dtype_of
 from rlhf_service.planning.calibration.engines import engine_costs, one_rank
 from rlhf_service.planning.calibration.kernels import draw_cost, loss_costs, matmul_curve
 from rlhf_service.planning.calibration.networks import network_costs
+from rlhf_service.planning.calibration.pair import RANKS, exchange_costs
 from rlhf_service.planning.device import Arithmetic
 from rlhf_service.spec.learner import Precision
 
@@ -28,14 +30,31 @@ def measure_arithmetic(
             for precision in PRECISIONS:
                 say(f"arithmetic in {precision} with {count} thread{'s' if count > 1 else ''}")
                 found[count][precision] = _one(precision, device)
+    for count, arithmetic in found.items():
+        if has_room_for_two(device, count):
+            say(f"two ranks of {count} thread{'s' if count > 1 else ''}")
+            alone = {precision: one.engines for precision, one in arithmetic.items()}
+            for precision, costs in exchange_costs(device.type, count, alone).items():
+                changed = arithmetic[precision].model_copy(update={"exchanges": costs})
+                arithmetic[precision] = changed
     return found
+
+
+def has_room_for_two(device: torch.device, threads: int) -> bool:
+    """Whether two processes compute without waiting for each other."""
+    if device.type == "cuda":
+        return torch.cuda.device_count() >= RANKS
+    return RANKS * threads <= (os.cpu_count() or 1)
 
 
 def _one(precision: Precision, device: torch.device) -> Arithmetic:
     dtype = dtype_of(precision)
-    curve = matmul_curve(dtype, device)
-    bare = Arithmetic(matmul=curve, networks={}, losses={}, engines={}, decode_call=0, draw=0)
-    networks, decode_call = network_costs(dtype, device, bare.product)
+    bare = Arithmetic(
+        matmul=matmul_curve(dtype, device),
+        matmul_backward=matmul_curve(dtype, device, backward=True),
+        **{"networks": {}, "losses": {}, "engines": {}, "decode_call": 0, "draw": 0},
+    )
+    networks, decode_call = network_costs(dtype, device, bare)
     return bare.model_copy(
         update={
             "networks": networks,

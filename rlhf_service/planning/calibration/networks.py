@@ -14,7 +14,7 @@ from rlhf_service.models.ragged import takes_ragged, use_ragged
 from rlhf_service.planning.activations import Pass, saved_bytes
 from rlhf_service.planning.architectures import shape_of
 from rlhf_service.planning.calibration.clock import fastest
-from rlhf_service.planning.device import LayerCost, NetworkCost
+from rlhf_service.planning.device import Arithmetic, LayerCost, NetworkCost
 from rlhf_service.planning.seconds import Product, layer_products
 from rlhf_service.planning.shape import Family, Shape
 from rlhf_service.records import Prompt
@@ -104,21 +104,22 @@ def config_of(family: Family, size: Large, layers: int) -> Any:
 
 
 def network_costs(
-    dtype: torch.dtype, device: torch.device, product: Product
+    dtype: torch.dtype, device: torch.device, bare: Arithmetic
 ) -> tuple[dict[Family, NetworkCost], float]:
-    """Of each family; and the seconds of a decoding step outside the layers."""
+    """Of each family, beside its matrix products; and the seconds of a decoding step outside the
+    layers."""
     decodes: dict[Family, tuple[float, float]] = {
         family: decoding(family, dtype, device) for family in FAMILIES if family != "encoder"
     }
     found: dict[Family, NetworkCost] = {}
     for family in FAMILIES:
         layer = decodes.get(family, (0.0, 0.0))[0]
-        found[family] = network_cost(family, dtype, device, product, layer)
+        found[family] = network_cost(family, dtype, device, bare, layer)
     return found, max(0.0, decodes["llama"][1])
 
 
 def network_cost(
-    family: Family, dtype: torch.dtype, device: torch.device, product: Product, decode: float
+    family: Family, dtype: torch.dtype, device: torch.device, bare: Arithmetic, decode: float
 ) -> NetworkCost:
     """One layer forward and backward, from two depths and two sizes."""
     size, element = LARGE[device.type], dtype.itemsize
@@ -138,7 +139,7 @@ def network_cost(
     forward = {n: (t[1] - t[0]) / per_layer for n, t in forwards.items()}
     both = {n: (t[1] - t[0]) / per_layer for n, t in boths.items()}
 
-    def cost(seconds: Mapping[str, float], times: float) -> LayerCost:
+    def cost(seconds: Mapping[str, float], times: float, product: Product) -> LayerCost:
         """`times` as many products as a forward pass has."""
         extra = {
             name: max(0.0, seconds[name] - times * layer_products(shape, one, product))
@@ -150,7 +151,11 @@ def network_cost(
         )
 
     back = {name: max(0.0, both[name] - forward[name]) for name in both}
-    return NetworkCost(forward=cost(forward, 1), backward=cost(back, 2), decode=max(0.0, decode))
+    return NetworkCost(
+        forward=cost(forward, 1, bare.product),
+        backward=cost(back, 2, bare.product_backward),
+        decode=max(0.0, decode),
+    )
 
 
 class Run:
