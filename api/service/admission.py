@@ -28,6 +28,8 @@ async def check_submission(spec: JobSpec, roots: Sequence[Path], cluster: Cluste
         capacity = await cluster.capacity()
     except LauncherError as fault:
         return f"resources not checked: {fault}"
+    if capacity.nothing:  # its machines are on their way, or Ray has not counted them yet
+        return "resources not checked: no machine of the cluster has a CPU or GPU yet"
     check_resources(spec, capacity)
     return ""
 

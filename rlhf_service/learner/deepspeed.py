@@ -7,6 +7,8 @@ import contextlib
 import io
 import shutil
 import tempfile
+import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ with without("mlflow"):  # imported for DeepSpeed's autotuner, and as large as a
     import deepspeed
     from deepspeed.checkpoint import ds_to_universal
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+# Of names that DeepSpeed still calls, at every exchange of every step.
+warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
 
 TAG = "state"
 OPTIMIZERS = "*_optim_states.pt"
@@ -107,6 +112,8 @@ class DeepSpeedEngine:
                 exclude_frozen_parameters=self._learnt is not None,
             )
         except (OSError, RuntimeError) as fault:
+            if not of_writing(fault):
+                raise
             raise StorageError(
                 f"checkpoint {folder} could not be written: {fault}; free some space and resume"
             ) from fault
@@ -137,6 +144,15 @@ class DeepSpeedEngine:
 
     def _clip(self, parameters: list[torch.nn.Parameter], max_norm: float) -> None:
         self._own_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+
+
+def of_writing(fault: OSError | RuntimeError) -> bool:
+    """Whether a file could not be written. Else another rank was lost in one of the exchanges that
+    saving makes, after which the group starts again.
+    """
+    frames = traceback.walk_tb(fault.__traceback__)
+    writer = torch.serialization.__file__
+    return isinstance(fault, OSError) or any(f.f_code.co_filename == writer for f, _ in frames)
 
 
 def parts(folder: Path) -> int:

@@ -82,8 +82,17 @@ async def test_what_it_can_grow_to_is_shared_out_and_is_the_end(growing: World) 
     assert (await growing.job(second))["status"] == "provisioning"
 
 
-async def test_a_cluster_that_does_not_grow_refuses(tmp_path: Path) -> None:
+async def test_jobs_wait_for_the_first_machine_of_a_cluster(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'control.db'}"
-    async with running(make_settings(tmp_path, url), FakeLauncher(cpus=0)) as world:
-        answer = await world.client.post("/v1/jobs", json=world.spec())
-        assert answer.status_code == 400 and "the cluster has at most 0" in answer.text
+    launcher = FakeLauncher(cpus=0)
+    async with running(make_settings(tmp_path, url), launcher) as world:
+        made = await world.submit()
+        assert "no machine of the cluster has a CPU or GPU yet" in made["message"]
+        await world.turn()
+        waiting = (await world.job(made["id"]))["message"]
+        assert waiting == "waiting for a larger cluster: needs 1 CPUs, it has 0"
+        launcher.total = type(launcher.total)(4.0, 0.0)
+        await world.turn()
+        assert (await world.job(made["id"]))["status"] == "provisioning"
+        answer = await world.client.post("/v1/jobs", json=world.spec(**cpus(5)))
+        assert answer.status_code == 400 and "the cluster has at most 4" in answer.text

@@ -114,4 +114,6 @@ def test_a_job_is_trained_by_the_two_images(control_plane_image, worker_image, s
         with Client(url, KEY) as client:
             job = client.jobs.create(pipeline_of(inside).model_dump(mode="json"))
             wait_until(lambda: client.jobs.get(job.id).status.is_terminal, JOB_SECONDS, worker)
-            assert client.jobs.get(job.id).status is JobStatus.SUCCEEDED
+            ended = client.jobs.get(job.id)
+            said = f"{ended.message}\n{client.jobs.logs(job.id)[-4000:]}"
+            assert ended.status is JobStatus.SUCCEEDED, said

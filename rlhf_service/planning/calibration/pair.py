@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,7 +53,6 @@ def beyond(two: EngineCost, one: EngineCost, zero: int) -> EngineCost:
 def _rank(
     rank: int, folder: str, kind: str, threads: int, precisions: tuple[Precision, ...]
 ) -> None:
-    warnings.simplefilter("ignore", FutureWarning)  # torch's, of names that DeepSpeed calls
     torch.set_num_threads(threads)
     device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":
