@@ -10,6 +10,7 @@ RlhfError
 │   ├── GateFailed            the checks before the first update did not hold
 │   ├── NonFiniteLoss         a loss or gradient is NaN or infinite
 │   ├── RewardFailed          the reward could not score
+│   ├── OperatorUncompiled    an operator of DeepSpeed does not compile on the worker
 │   └── StorageError          a checkpoint, event or artefact could not be written
 ├── RoleStalled               a role did not answer within its deadline
 ├── WeightsUnavailable        the asked-for policy version is not in the channel
@@ -82,6 +83,12 @@ class RewardFailed(TrainingError):
     """The reward could not score."""
 
     reason = StopReason.REWARD_FAILED
+
+
+class OperatorUncompiled(TrainingError):
+    """An operator of DeepSpeed does not compile on the worker."""
+
+    reason = StopReason.LAUNCH_FAILED
 
 
 class Unhealthy(TrainingError):

@@ -48,7 +48,7 @@ class StopReason(StrEnum):
     STALLED = "stalled"  #: a role stopped making progress, too often
     OUT_OF_MEMORY = "out_of_memory"  #: a process was killed for memory
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"  #: died more often than the recovery budget allows
-    LAUNCH_FAILED = "launch_failed"  #: Ray would not start it
+    LAUNCH_FAILED = "launch_failed"  #: Ray would not start it, or a worker lacks a compiler
     INTERNAL_ERROR = "internal_error"  #: a fault of this software
 
     def to_status(self) -> JobStatus:

@@ -16,7 +16,7 @@ const WHAT_TO_DO = {
   stalled: "A part stopped making progress too often. The message says which and the driver's log where; if its work is merely long raise `recovery.request_timeout` (actors) or `recovery.stall_timeout` (learners).",
   out_of_memory: "A process was killed for memory. Lower `micro_batch_size`, `prompts_per_step` or the context, use a higher ZeRO stage, or offload the optimiser.",
   attempts_exhausted: "It died more often than `recovery.max_attempts` allows. The log of the last attempt says why.",
-  launch_failed: "The cluster would not start it. Look whether Ray is up and has the resources the job asks for.",
+  launch_failed: "The cluster would not start it. Look whether Ray is up and has the resources the job asks for, and whether its workers have what the message misses.",
   internal_error: "This is a fault of the service. The log has the details; the copy may be submitted again.",
 };
 

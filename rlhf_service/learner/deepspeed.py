@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from rlhf_service.errors import StorageError
 from rlhf_service.learner.backend import BACKENDS
+from rlhf_service.learner.compiled import compiling
 from rlhf_service.learner.without import without
 from rlhf_service.learner.zero import clips_itself, deepspeed_config
 from rlhf_service.models.adapter import learnt_names
@@ -221,6 +222,7 @@ class DeepSpeedEngines:
 
     def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> DeepSpeedEngine:
         if not deepspeed.comm.is_initialized():
-            deepspeed.init_distributed(dist_backend=BACKENDS[self.device.type], verbose=False)
+            with compiling():
+                deepspeed.init_distributed(dist_backend=BACKENDS[self.device.type], verbose=False)
         dtype = dtype_of(self.learner.precision)
         return DeepSpeedEngine(module.to(self.device, dtype), optimizer, self.learner)
