@@ -69,7 +69,7 @@ def calibrate(threads: Sequence[int], say: Callable[[str], None]) -> DeviceProfi
 
 
 def calibrate_gpu(say: Callable[[str], None]) -> DeviceProfile:
-    """A profile of the first GPU, within a minute. Raises RlhfError where there is none."""
+    """A profile of the first GPU, within a few minutes. Raises RlhfError where there is none."""
     os.environ.pop("DS_ACCELERATOR", None)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch

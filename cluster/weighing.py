@@ -162,24 +162,20 @@ def _reduce(rank: int, folder: str, out: str, kind: str) -> None:
     import torch
     import torch.distributed as dist
 
-    from rlhf_service.learner.backend import BACKENDS
     from rlhf_service.planning.calibration.clock import settled
+    from rlhf_service.planning.calibration.ranks import device_of, joined
 
     torch.set_num_threads(1)
-    meeting = f"file://{Path(folder) / 'meeting'}"
-    device = torch.device("cpu") if kind == "cpu" else torch.device(kind, rank)
-    if kind == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group(BACKENDS[kind], init_method=meeting, rank=rank, world_size=2)
-    tensor, best = torch.zeros(LINK_BYTES[kind] // 4, device=device), float("inf")
-    for _ in range(6):
+    device = device_of(kind, rank)
+    with joined(device, Path(folder), rank, 2):
+        tensor, best = torch.zeros(LINK_BYTES[kind] // 4, device=device), float("inf")
+        for _ in range(6):
+            dist.barrier()
+            settled(device)
+            started = time.perf_counter()
+            dist.all_reduce(tensor)
+            settled(device)
+            best = min(best, time.perf_counter() - started)
+        if rank == 0:
+            Path(out).write_text(str(best))
         dist.barrier()
-        settled(device)
-        started = time.perf_counter()
-        dist.all_reduce(tensor)
-        settled(device)
-        best = min(best, time.perf_counter() - started)
-    if rank == 0:
-        Path(out).write_text(str(best))
-    dist.barrier()
-    dist.destroy_process_group()

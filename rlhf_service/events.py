@@ -104,6 +104,10 @@ class EvaluationCompleted(Section):
     samples: tuple[Sample, ...] = ()
 
 
+SIGNIFICANT = 0.05
+"""Greatest p of what is called a difference."""
+
+
 class Difference(Section):
     """What a stage changed in one held-out figure; paired bootstrap over prompts."""
 
@@ -119,6 +123,11 @@ class Difference(Section):
     """Two-sided."""
     n: int
     """Prompts compared."""
+
+    @property
+    def rose(self) -> bool:
+        """Whether it rose beyond chance."""
+        return self.difference > 0 and self.p_value < SIGNIFICANT
 
 
 class EvaluationCompared(Section):

@@ -25,7 +25,7 @@ export async function jobView(host, jobId, signal) {
   const body = el("div", {});
   host.append(head.element, failed, body);
   let panels = [];
-  let stages, reading;
+  let stages, reading, latest;
   const build = () => {
     const curves = new Curves(), alarms = new Alarms();
     stages = new Stages(job.spec);
@@ -37,6 +37,7 @@ export async function jobView(host, jobId, signal) {
     }));
   };
   const show = (now) => {
+    latest = now;
     head.show(now);
     stages.show(now);
     details.show(now, reading.signal);
@@ -46,7 +47,10 @@ export async function jobView(host, jobId, signal) {
     if (verb === "delete") {
       // What still read would be told that the job is gone before this is.
       reading.abort();
-      await ask(`/v1/jobs/${jobId}`, { method: "DELETE" }).catch((fault) => { watch(job); throw fault; });
+      await ask(`/v1/jobs/${jobId}`, { method: "DELETE" }).catch((fault) => {
+        if (!signal.aborted) watch(latest);
+        throw fault;
+      });
       location.hash = "";
     } else if (verb === "retry" || verb === "clone") {
       const made = await post(`/v1/jobs/${jobId}/${verb}`, {}, { "idempotency-key": newKey() });
@@ -56,7 +60,6 @@ export async function jobView(host, jobId, signal) {
   const watch = (known) => {
     reading = new AbortController();
     const until = reading.signal;
-    signal.addEventListener("abort", () => reading.abort());
     let due;
     const refresh = () => { due ??= setTimeout(async () => {
       due = undefined;
@@ -71,6 +74,7 @@ export async function jobView(host, jobId, signal) {
       onReset: build,
     });
   };
+  signal.addEventListener("abort", () => reading.abort());
   watch(job);
   return job.name;
 }

@@ -12,14 +12,18 @@ from rich.table import Table
 
 from rlhf_service.cli.watch import Watcher, difference_line
 from rlhf_service.client import ApiError, Client
-from rlhf_service.events import EvaluationCompared, EvaluationCompleted, Sample
+from rlhf_service.events import (
+    SIGNIFICANT,
+    EvaluationCompared,
+    EvaluationCompleted,
+    Sample,
+)
 from rlhf_service.job import JobStatus
 from rlhf_service.recipes.catalogue import RECIPES
 from rlhf_service.recipes.placed import PLACED
 
 DEMO = "generation"
 SIGMAS = 3.0
-SIGNIFICANT = 0.05
 SHOWN = 3
 
 
@@ -40,8 +44,7 @@ def run_named(url: str, api_key: str, data: Path, name: str, seed: int, device: 
     for found in ended.comparison.differences:
         console.print(difference_line(found), markup=False, soft_wrap=True)
     console.print(f"model {ended.model}", highlight=False, markup=False, soft_wrap=True)
-    reward = ended.comparison.differences[0]
-    if reward.difference > 0 and reward.p_value < SIGNIFICANT:
+    if ended.comparison.differences[0].rose:
         return 0
     console.print(f"the held-out reward did not rise with p < {SIGNIFICANT:g}")
     return 1

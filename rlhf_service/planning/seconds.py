@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rlhf_service.planning.activations import Pass, saved_bytes
 from rlhf_service.planning.device import Arithmetic, DeviceProfile, Loss
+from rlhf_service.planning.exchange import Handled
 from rlhf_service.planning.shape import Shape
 from rlhf_service.spec.adapter import LoraSpec
 
@@ -68,15 +69,16 @@ class Machine:
                 seconds += each * one.learnt * shape.vocab
         return seconds
 
-    def hooks(self, zero: int, tensors: int, parameters: float) -> float:
+    def hooks(self, zero: int, handled: Handled) -> float:
         """Seconds that the engine adds to a pass forward and backward."""
         cost = self.arithmetic.engines[str(zero)]
-        return cost.per_tensor * tensors + cost.per_parameter * parameters
+        return cost.per_tensor * handled.tensors + cost.per_parameter * handled.parameters
 
-    def step(self, zero: int, tensors: int, parameters: float) -> float:
-        """Seconds of an optimiser step over the `parameters` that this rank keeps."""
+    def step(self, zero: int, handled: Handled, owners: int) -> float:
+        """Seconds of an optimiser step of a rank that keeps one of `owners` parts of the parameters."""
         cost = self.arithmetic.engines[str(zero)]
-        return cost.step_per_tensor * tensors + cost.step_per_parameter * parameters
+        owned = handled.step_parameters / owners
+        return cost.step_per_tensor * handled.step_tensors + cost.step_per_parameter * owned
 
     def generate(self, shape: Shape, rows: int, prompt: int, new: int, at_once: int) -> float:
         """Seconds in which one actor answers `rows` prompts, each as long as can be, `at_once` of them

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rlhf_service.planning.activations import Pass
 from rlhf_service.planning.device import DeviceProfile
+from rlhf_service.planning.exchange import Handled, bytes_exchanged, seconds_exchanged
 from rlhf_service.planning.memory import SCORED_ROWS, Trained, element_of
 from rlhf_service.planning.records import Estimate, Phase, longest, total
 from rlhf_service.planning.seconds import Machine
@@ -148,62 +149,38 @@ class Clock:
 
     def _update(self, machine: Machine, work: Work, engines: Sequence[Trained]) -> Estimate:
         learner, ranks = self.spec.learner, self.spec.resources.learner.num_workers
-        seconds, moved, exchanged = 0.0, 0.0, 0.0
+        zero, seconds = learner.zero_stage, 0.0
         for number, trained in enumerate(engines):
             first = number == 0
             one = work.update
             if not first:
                 one = Pass(rows=one.rows, length=one.length, predicted=0, learnt=0)
-            tensors = trained.shape.tensors
-            if trained.lora is not None:
-                tensors = 2 * trained.shape.layers * len(trained.shape.adapted(trained.lora))
             both = machine.both(trained.shape, one, work.loss if first else None, trained.lora)
-            seconds += work.updates * (
-                both + machine.hooks(learner.zero_stage, tensors, trained.learning)
-            )
-            owned = trained.learning / (ranks if learner.zero_stage else 1)
-            seconds += work.optimizer_steps * machine.step(learner.zero_stage, tensors, owned)
-            moved += self._exchanged(work, trained)
-            exchanged += self._pair(machine, work, trained, tensors)
+            handled = Handled.of(trained, zero)
+            seconds += work.updates * (both + machine.hooks(zero, handled))
+            seconds += work.optimizer_steps * machine.step(zero, handled, ranks if zero else 1)
         known = Estimate(value=seconds * self._learners())
-        if ranks == 1:
-            return known
-        # In a ring of more than two, each byte passes (n − 1)/n · 2 times.
-        ring = 2 * (ranks - 1) / ranks
-        if machine.arithmetic.exchanges and ranks <= self.profile.per_machine:
-            return total([known, Estimate(value=ring * exchanged * self._learners())])
-        link = self.profile.link
-        if link is not None and self.profile.network and ranks > self.profile.per_machine:
-            link = min(link, self.profile.network)
-        if link is None:
-            return total([known, Estimate.none("the speed between ranks is not known")])
-        return total([known, Estimate(value=moved * ring / link)])
+        return known if ranks == 1 else total([known, self._exchange(machine, work, engines)])
 
-    def _pair(self, machine: Machine, work: Work, trained: Trained, tensors: int) -> float:
-        """Seconds that the second of two ranks adds to a step; 0 where it was not measured."""
-        zero = self.spec.learner.zero_stage
+    def _exchange(self, machine: Machine, work: Work, engines: Sequence[Trained]) -> Estimate:
+        """What ranks pass to each other in a step: as two of them were measured, else by the link."""
+        learner, ranks = self.spec.learner, self.spec.resources.learner.num_workers
+        zero, profile = learner.zero_stage, self.profile
         cost = machine.arithmetic.exchanges.get(str(zero))
-        if cost is None:
-            return 0.0
-        # ZeRO 3 gathers what does not learn, too.
-        passed = trained.learning + (trained.frozen if zero == 3 else 0)
-        return work.updates * (cost.per_tensor * tensors + cost.per_parameter * passed) + (
-            work.optimizer_steps
-            * (cost.step_per_tensor * tensors + cost.step_per_parameter * trained.learning)
-        )
-
-    def _exchanged(self, work: Work, trained: Trained) -> float:
-        """Bytes that a rank exchanges in a step."""
-        element = element_of(self.spec.learner)
-        gradient = element * trained.learning
-        zero = self.spec.learner.zero_stage
-        if zero == 0:
-            return work.optimizer_steps * gradient
-        if zero == 3:
-            whole = element * (trained.learning + trained.frozen)
-            # Gathered forward and backward at half an all-reduce each, as is the scattered gradient.
-            return work.updates * (whole + gradient / 2)
-        return work.updates * gradient + work.optimizer_steps * gradient / 2
+        if cost is not None and ranks <= profile.per_machine:
+            seconds = sum(
+                seconds_exchanged(cost, work, Handled.of(trained, zero), ranks)
+                for trained in engines
+            )
+            return Estimate(value=seconds * self._learners())
+        link = profile.link
+        if link is not None and profile.network and ranks > profile.per_machine:
+            link = min(link, profile.network)
+        if link is None:
+            return Estimate.none("the speed between ranks is not known")
+        element = element_of(learner)
+        moved = sum(bytes_exchanged(work, one, zero, element, ranks) for one in engines)
+        return Estimate(value=moved / link)
 
     def _publish(self, policy: Trained) -> Estimate:
         if self.profile.store is None or self.profile.digest is None:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
-from rlhf_service.planning.calibration import kernels, measure
+from rlhf_service.planning.activations import Pass
+from rlhf_service.planning.architectures import shape_of
+from rlhf_service.planning.calibration import kernels, measure, ranks
 from rlhf_service.planning.calibration.engines import laps
 from rlhf_service.planning.calibration.pair import beyond
 from rlhf_service.planning.device import DeviceProfile, EngineCost
+from rlhf_service.planning.exchange import Handled, seconds_exchanged
+from rlhf_service.planning.memory import Trained
 from rlhf_service.planning.parts import Setting
 from rlhf_service.planning.plan import plan_job
+from rlhf_service.planning.workload import Work
 from rlhf_service.spec import JobSpec
+from rlhf_service.spec.adapter import LoraSpec
 from tests.planning import machine, sft
 
 CPU = torch.device("cpu")
+REST = {
+    "intermediate_size": 128,
+    "num_attention_heads": 2,
+    "vocab_size": 300,
+    "max_position_embeddings": 64,
+}
 EXCHANGE = EngineCost(
     per_tensor=1e-4, per_parameter=1e-9, step_per_tensor=2e-4, step_per_parameter=3e-9
 )
-"""Powers of ten apart from what an engine takes alone, so that a sum tells them apart."""
 
 
 def with_arithmetic(**changes: object) -> DeviceProfile:
@@ -38,30 +51,68 @@ def update_seconds(profile: DeviceProfile, ranks: int, zero: int = 2) -> float:
     return found
 
 
-def exchanges(ranks: int, zero: int = 2) -> float:
-    """Seconds of the exchange alone: a link with no bounds takes none."""
-    measured = with_arithmetic(exchanges={str(zero): EXCHANGE})
-    free = with_arithmetic().model_copy(update={"link": 1e300})
-    return update_seconds(measured, ranks, zero) - update_seconds(free, ranks, zero)
+def free(ranks: int, zero: int = 2) -> float:
+    """Seconds of the update over a link that takes no time."""
+    return update_seconds(with_arithmetic().model_copy(update={"link": 1e300}), ranks, zero)
 
 
-def test_a_rank_alone_exchanges_nothing():
-    assert exchanges(1) == 0
+@pytest.mark.parametrize(("ranks", "rounds", "passed"), [(2, 1, 1), (4, 3, 1.5), (8, 7, 1.75)])
+def test_rounds_and_bytes_grow_with_a_ring(ranks, rounds, passed):
+    one = Pass(rows=1, length=8, predicted=8, learnt=8)
+    work = Work(update=one, updates=3, optimizer_steps=2, loss="language")
+    handled = Handled(tensors=5, parameters=1e6, step_tensors=7, step_parameters=2e6)
+    each_pass = rounds * 5e-4 + passed * 1e-3
+    step = rounds * 14e-4 + passed * 6e-3
+    found = seconds_exchanged(EXCHANGE, work, handled, ranks)
+    assert found == pytest.approx(3 * each_pass + 2 * step)
 
 
-def test_two_ranks_take_what_two_took_when_measured_and_more_as_a_ring_does():
-    # A batch of 32 rows: 16 passes of each of two ranks, 8 of each of four.
-    each_pass, step = {}, {}
-    for ranks, ring in ((2, 1.0), (4, 1.5)):
-        passes = 32 // ranks
-        halved = with_arithmetic(
-            exchanges={"2": EXCHANGE.model_copy(update={"per_tensor": 0, "per_parameter": 0})}
-        )
-        free = with_arithmetic().model_copy(update={"link": 1e300})
-        step[ranks] = (update_seconds(halved, ranks) - update_seconds(free, ranks)) / ring
-        each_pass[ranks] = (exchanges(ranks) / ring - step[ranks]) / passes
-    assert step[2] == pytest.approx(step[4], rel=1e-6) and step[2] > 0
-    assert each_pass[2] == pytest.approx(each_pass[4], rel=1e-6) and each_pass[2] > 0
+def test_only_zero_3_handles_what_does_not_learn():
+    shape = shape_of({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, **REST})
+    lora = LoraSpec(rank=4)
+    adapter = shape.adapter(lora)
+    trained = Trained(shape=shape, parameters=100_000, lora=lora)
+    learnt = 2 * 2 * len(shape.block)
+    two, three = Handled.of(trained, 2), Handled.of(trained, 3)
+    assert (two.tensors, two.parameters) == (learnt, adapter)
+    assert three.tensors == learnt + shape.tensors
+    assert three.parameters == pytest.approx(adapter + 2 / 3 * 100_000)
+    for found in (two, three):
+        assert (found.step_tensors, found.step_parameters) == (learnt, adapter)
+    whole = Handled.of(Trained(shape=shape, parameters=100_000), 3)
+    assert (whole.tensors, whole.parameters) == (shape.tensors, 100_000)
+
+
+def test_a_plan_adds_what_two_ranks_exchange_and_one_exchanges_nothing():
+    measured = with_arithmetic(exchanges={"2": EXCHANGE})
+    assert update_seconds(measured, 1) == free(1)
+    # 16 passes of each rank and a step, over a network of hundreds of thousands of weights.
+    assert update_seconds(measured, 2) - free(2) > 16 * 40 * EXCHANGE.per_tensor
+
+
+def test_ranks_that_share_a_core_exchange_as_much_slower():
+    measured = with_arithmetic(exchanges={"2": EXCHANGE})
+    crowded = measured.model_copy(update={"cores": 1})
+    assert update_seconds(crowded, 2) == pytest.approx(2 * update_seconds(measured, 2))
+
+
+def test_a_stage_that_was_not_measured_is_planned_by_the_link():
+    some = with_arithmetic(exchanges={"2": EXCHANGE})
+    assert update_seconds(some, 2, zero=1) == update_seconds(with_arithmetic(), 2, zero=1)
+
+
+def test_zero_1_passes_the_gradient_once_and_zero_2_with_every_microbatch():
+    slow = with_arithmetic().model_copy(update={"link": 1e6})
+    one, two = (update_seconds(slow, 2, zero) - free(2, zero) for zero in (1, 2))
+    assert two / one == pytest.approx((16 + 0.5) / (1 + 0.5))
+
+
+def test_copies_of_gradients_count_in_every_pass():
+    engine = with_arithmetic().threads[1]["fp32"].engines["2"]
+    copying = with_arithmetic(engines={"2": engine.model_copy(update={"per_parameter": 1e-6})})
+    one, two = (update_seconds(copying, ranks) - free(ranks) for ranks in (1, 2))
+    link = update_seconds(with_arithmetic(), 2) - free(2)
+    assert two - link == pytest.approx(one / 2) and one > 32 * 0.1
 
 
 def test_over_several_machines_the_network_between_them_decides():
@@ -78,8 +129,8 @@ def test_products_on_the_way_back_have_their_own_rate():
     same, slower = with_arithmetic(matmul_backward=curve), with_arithmetic(matmul_backward=slow)
     assert update_seconds(same, 1) == update_seconds(with_arithmetic(), 1)
     one, ten = update_seconds(same, 1), update_seconds(slower, 1)
-    free = with_arithmetic(matmul_backward=tuple((size, 1e300) for size, _ in curve))
-    backward = one - update_seconds(free, 1)
+    instant = with_arithmetic(matmul_backward=tuple((size, 1e300) for size, _ in curve))
+    backward = one - update_seconds(instant, 1)
     assert ten - one == pytest.approx(9 * backward, rel=1e-6)
 
 
@@ -108,6 +159,18 @@ def test_the_way_back_makes_two_products_of_each(monkeypatch):
     monkeypatch.setattr(kernels, "fastest", run)
     assert kernels.matmul_curve(torch.float32, CPU, backward=True) == ((16.0, 2 * 2 * 16**3),)
     assert made == [[(16, 16), (16, 16)]]
+
+
+def test_a_rank_tells_deepspeed_its_own_gpu_and_leaves_no_trace(monkeypatch, tmp_path):
+    """DeepSpeed moves a process to the GPU that LOCAL_RANK names."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    chosen = []
+    monkeypatch.setattr(ranks.dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(ranks.dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    with ranks.joined(ranks.device_of("cuda", 1), tmp_path, 1, 2):
+        assert os.environ["LOCAL_RANK"] == "1"
+    assert os.environ["LOCAL_RANK"] == "0" and chosen == [torch.device("cuda", 1)]
 
 
 def test_laps_are_the_time_between_them():

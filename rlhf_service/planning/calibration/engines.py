@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
-from rlhf_service.learner.backend import BACKENDS
 from rlhf_service.learner.base import Engine
 from rlhf_service.planning.calibration.clock import fastest, now
 from rlhf_service.planning.device import EngineCost
@@ -24,21 +18,6 @@ NARROW = 32
 WIDE = {"cpu": 1024, "cuda": 4096}
 """By kind of device: beyond a processor's caches; a GPU's steps must take longer than to launch them."""
 ROUNDS = 5
-
-
-@contextmanager
-def one_rank(device: torch.device) -> Iterator[None]:
-    """A process group of this process alone."""
-    os.environ.setdefault("LOCAL_RANK", "0")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    with tempfile.TemporaryDirectory() as folder:
-        meeting = f"file://{Path(folder) / 'meeting'}"
-        dist.init_process_group(BACKENDS[device.type], init_method=meeting, rank=0, world_size=1)
-        try:
-            yield
-        finally:
-            dist.destroy_process_group()
 
 
 def engine_costs(

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from rlhf_service.models.precision import dtype_of
-from rlhf_service.planning.calibration.engines import engine_costs, one_rank
+from rlhf_service.planning.calibration.engines import engine_costs
 from rlhf_service.planning.calibration.kernels import draw_cost, loss_costs, matmul_curve
 from rlhf_service.planning.calibration.networks import network_costs
-from rlhf_service.planning.calibration.pair import RANKS, exchange_costs
+from rlhf_service.planning.calibration.pair import RANKS, PairFailed, exchange_costs
+from rlhf_service.planning.calibration.ranks import one_rank
 from rlhf_service.planning.device import Arithmetic
 from rlhf_service.spec.learner import Precision
 
@@ -34,7 +35,12 @@ def measure_arithmetic(
         if has_room_for_two(device, count):
             say(f"two ranks of {count} thread{'s' if count > 1 else ''}")
             alone = {precision: one.engines for precision, one in arithmetic.items()}
-            for precision, costs in exchange_costs(device.type, count, alone).items():
+            try:
+                measured = exchange_costs(device.type, count, alone)
+            except PairFailed as fault:
+                say(f"not measured, so planned by the link: {fault}")
+                continue
+            for precision, costs in measured.items():
                 changed = arithmetic[precision].model_copy(update={"exchanges": costs})
                 arithmetic[precision] = changed
     return found

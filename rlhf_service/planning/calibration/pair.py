@@ -12,22 +12,39 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
-from rlhf_service.learner.backend import BACKENDS
+from rlhf_service.errors import RlhfError
 from rlhf_service.models.precision import dtype_of
 from rlhf_service.planning.calibration.clock import settled
 from rlhf_service.planning.calibration.engines import engine_cost
+from rlhf_service.planning.calibration.ranks import device_of, joined
 from rlhf_service.planning.device import EngineCost
 from rlhf_service.spec.learner import Precision
 
 RANKS = 2
 
 
+class PairFailed(RlhfError):
+    """Two processes could not train together."""
+
+
 def exchange_costs(
     kind: str, threads: int, alone: Mapping[Precision, Mapping[str, EngineCost]]
 ) -> dict[Precision, dict[str, EngineCost]]:
-    """By precision and ZeRO stage, beyond what a rank takes `alone`; by two processes of `threads`."""
+    """By precision and ZeRO stage, beyond what a rank takes `alone`; by two processes of `threads`.
+
+    Raises PairFailed.
+    """
+    if kind == "cuda":
+        torch.cuda.empty_cache()  # one of the two computes on this process's GPU
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_rank, args=(folder, kind, threads, tuple(alone)), nprocs=RANKS)
+        try:
+            wanted = {precision: tuple(costs) for precision, costs in alone.items()}
+            multiprocessing.spawn(_rank, args=(folder, kind, threads, wanted), nprocs=RANKS)
+        except (
+            multiprocessing.ProcessRaisedException,
+            multiprocessing.ProcessExitedException,
+        ) as fault:
+            raise PairFailed(str(fault).strip().splitlines()[-1]) from fault
         both = json.loads((Path(folder) / "costs").read_text())
     return {
         precision: {
@@ -51,27 +68,24 @@ def beyond(two: EngineCost, one: EngineCost, zero: int) -> EngineCost:
 
 
 def _rank(
-    rank: int, folder: str, kind: str, threads: int, precisions: tuple[Precision, ...]
+    rank: int, folder: str, kind: str, threads: int, wanted: Mapping[Precision, tuple[str, ...]]
 ) -> None:
     torch.set_num_threads(threads)
-    device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
-    if kind == "cuda":
-        torch.cuda.set_device(device)
+    device = device_of(kind, rank)
 
     def clock() -> float:
         settled(device)
         return time.perf_counter()
 
-    meeting = f"file://{Path(folder) / 'meeting'}"
-    dist.init_process_group(BACKENDS[kind], init_method=meeting, rank=rank, world_size=RANKS)
-    found = {
-        precision: {
-            str(zero): engine_cost(zero, precision, dtype_of(precision), device, clock).model_dump()
-            for zero in range(4)
+    def costs(precision: Precision, zero: str) -> dict[str, float]:
+        cost = engine_cost(int(zero), precision, dtype_of(precision), device, clock)
+        return cost.model_dump()
+
+    with joined(device, Path(folder), rank, RANKS):
+        found = {
+            precision: {zero: costs(precision, zero) for zero in stages}
+            for precision, stages in wanted.items()
         }
-        for precision in precisions
-    }
-    if rank == 0:
-        (Path(folder) / "costs").write_text(json.dumps(found))
-    dist.barrier()
-    dist.destroy_process_group()
+        if rank == 0:
+            (Path(folder) / "costs").write_text(json.dumps(found))
+        dist.barrier()
