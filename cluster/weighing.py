@@ -162,7 +162,7 @@ def _reduce(rank: int, folder: str, out: str, kind: str) -> None:
     import torch
     import torch.distributed as dist
 
-    from rlhf_service.planning.calibration.clock import settled
+    from rlhf_service.planning.calibration.clock import wall
     from rlhf_service.planning.calibration.ranks import device_of, joined
 
     torch.set_num_threads(1)
@@ -171,11 +171,9 @@ def _reduce(rank: int, folder: str, out: str, kind: str) -> None:
         tensor, best = torch.zeros(LINK_BYTES[kind] // 4, device=device), float("inf")
         for _ in range(6):
             dist.barrier()
-            settled(device)
-            started = time.perf_counter()
+            started = wall(device)
             dist.all_reduce(tensor)
-            settled(device)
-            best = min(best, time.perf_counter() - started)
+            best = min(best, wall(device) - started)
         if rank == 0:
             Path(out).write_text(str(best))
         dist.barrier()

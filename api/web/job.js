@@ -25,7 +25,7 @@ export async function jobView(host, jobId, signal) {
   const body = el("div", {});
   host.append(head.element, failed, body);
   let panels = [];
-  let stages, reading, latest;
+  let stages, reading, latest = job;
   const build = () => {
     const curves = new Curves(), alarms = new Alarms();
     stages = new Stages(job.spec);
@@ -48,7 +48,7 @@ export async function jobView(host, jobId, signal) {
       // What still read would be told that the job is gone before this is.
       reading.abort();
       await ask(`/v1/jobs/${jobId}`, { method: "DELETE" }).catch((fault) => {
-        if (!signal.aborted) watch(latest);
+        if (!signal.aborted) watch();
         throw fault;
       });
       location.hash = "";
@@ -57,7 +57,7 @@ export async function jobView(host, jobId, signal) {
       location.hash = `#${made.id}`;
     } else show(await post(`/v1/jobs/${jobId}/${verb}`));
   };
-  const watch = (known) => {
+  const watch = () => {
     reading = new AbortController();
     const until = reading.signal;
     let due;
@@ -67,7 +67,7 @@ export async function jobView(host, jobId, signal) {
     }, 400); };
     until.addEventListener("abort", () => clearTimeout(due));
     build();
-    show(known);
+    show(latest);
     follow(jobId, until, {
       onEvent: (record) => { for (const panel of panels) panel.take(record); refresh(); },
       onState: (state) => { head.live(state); refresh(); },
@@ -75,7 +75,7 @@ export async function jobView(host, jobId, signal) {
     });
   };
   signal.addEventListener("abort", () => reading.abort());
-  watch(job);
+  watch();
   return job.name;
 }
 

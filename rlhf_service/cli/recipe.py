@@ -12,12 +12,7 @@ from rich.table import Table
 
 from rlhf_service.cli.watch import Watcher, difference_line
 from rlhf_service.client import ApiError, Client
-from rlhf_service.events import (
-    SIGNIFICANT,
-    EvaluationCompared,
-    EvaluationCompleted,
-    Sample,
-)
+from rlhf_service.events import SIGNIFICANT, EvaluationCompared, EvaluationCompleted, Sample
 from rlhf_service.job import JobStatus
 from rlhf_service.recipes.catalogue import RECIPES
 from rlhf_service.recipes.placed import PLACED

@@ -89,16 +89,20 @@ class Arithmetic(Section):
 
     def product(self, m: float, k: float, n: float) -> float:
         """Seconds of an m × k by k × n product."""
-        return 2 * m * k * n / self.rate((m * k * n) ** (1 / 3))
+        return product_seconds(self.matmul, m, k, n)
 
     def product_backward(self, m: float, k: float, n: float) -> float:
         """Seconds of one of the two products that lead back through an m × k by k × n product."""
-        points = self.matmul_backward or self.matmul
-        return 2 * m * k * n / between(points, (m * k * n) ** (1 / 3))
+        return product_seconds(self.matmul_backward or self.matmul, m, k, n)
 
     def rate(self, size: float) -> float:
         """Operations a second of products with that side."""
         return between(self.matmul, size)
+
+
+def product_seconds(curve: Sequence[tuple[float, float]], m: float, k: float, n: float) -> float:
+    """Of an m × k by k × n product, as one of cubes with as many operations."""
+    return 2 * m * k * n / between(curve, (m * k * n) ** (1 / 3))
 
 
 def between(points: Sequence[tuple[float, float]], size: float) -> float:

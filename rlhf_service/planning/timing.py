@@ -169,8 +169,7 @@ class Clock:
         cost = machine.arithmetic.exchanges.get(str(zero))
         if cost is not None and ranks <= profile.per_machine:
             seconds = sum(
-                seconds_exchanged(cost, work, Handled.of(trained, zero), ranks)
-                for trained in engines
+                seconds_exchanged(cost, work, Handled.of(one, zero), ranks) for one in engines
             )
             return Estimate(value=seconds * self._learners())
         link = profile.link

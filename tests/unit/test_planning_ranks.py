@@ -10,7 +10,6 @@ import torch
 from rlhf_service.planning.activations import Pass
 from rlhf_service.planning.architectures import shape_of
 from rlhf_service.planning.calibration import kernels, measure, ranks
-from rlhf_service.planning.calibration.engines import laps
 from rlhf_service.planning.calibration.pair import beyond
 from rlhf_service.planning.device import DeviceProfile, EngineCost
 from rlhf_service.planning.exchange import Handled, seconds_exchanged
@@ -171,12 +170,6 @@ def test_a_rank_tells_deepspeed_its_own_gpu_and_leaves_no_trace(monkeypatch, tmp
     with ranks.joined(ranks.device_of("cuda", 1), tmp_path, 1, 2):
         assert os.environ["LOCAL_RANK"] == "1"
     assert os.environ["LOCAL_RANK"] == "0" and chosen == [torch.device("cuda", 1)]
-
-
-def test_laps_are_the_time_between_them():
-    moments = iter([10.0, 11.0, 13.5])
-    lap = laps(lambda: next(moments))
-    assert (next(lap), next(lap)) == (1.0, 2.5)
 
 
 @pytest.mark.parametrize(("cores", "threads", "room"), [(1, 1, False), (2, 1, True), (2, 2, False)])

@@ -19,13 +19,18 @@ def settled(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def wall(device: torch.device) -> float:
+    """Seconds of the clock on the wall, once a GPU has settled."""
+    settled(device)
+    return time.perf_counter()
+
+
 def now(device: torch.device) -> float:
     """Seconds of work done. On a CPU: with one thread the process's own, so that waiting for a core that
     others use does not count; of the clock on the wall with more, and once a GPU has settled.
     """
-    settled(device)
     alone = device.type == "cpu" and torch.get_num_threads() == 1
-    return time.process_time() if alone else time.perf_counter()
+    return time.process_time() if alone else wall(device)
 
 
 def fastest(

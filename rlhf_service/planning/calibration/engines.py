@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
@@ -24,10 +24,7 @@ def engine_costs(
     precision: Precision, dtype: torch.dtype, device: torch.device
 ) -> dict[str, EngineCost]:
     """By ZeRO stage. Needs a process group."""
-    return {
-        str(zero): engine_cost(zero, precision, dtype, device, lambda: now(device))
-        for zero in range(4)
-    }
+    return {str(zero): engine_cost(zero, precision, dtype, device, now) for zero in range(4)}
 
 
 def engine_cost(
@@ -35,7 +32,7 @@ def engine_cost(
     precision: Precision,
     dtype: torch.dtype,
     device: torch.device,
-    clock: Callable[[], float],
+    clock: Callable[[torch.device], float],
 ) -> EngineCost:
     """Of one of the ranks there are, from networks of few and of many matrices, narrow and wide. Steps
     are counted for each parameter of the network.
@@ -54,11 +51,12 @@ def engine_cost(
         try:
             passes, steps = [], []
             for _ in range(ROUNDS):
-                lap = laps(clock)
+                began = clock(device)
                 engine.backward(engine.module(inputs).float().sum())
-                passes.append(next(lap))
+                passed = clock(device)
                 engine.step(1e-6)
-                steps.append(next(lap))
+                passes.append(passed - began)
+                steps.append(clock(device) - passed)
         finally:
             engine.close()
         return max(0.0, min(passes) - bare), min(steps)
@@ -74,19 +72,6 @@ def engine_cost(
         step_per_tensor=max(0.0, many[1] - few[1]) / tensors,
         step_per_parameter=max(0.0, wide[1] - few[1]) / parameters,
     )
-
-
-def laps(clock: Callable[[], float]) -> Iterator[float]:
-    """Seconds since it was last asked, at first since now."""
-    last = clock()
-
-    def each() -> Iterator[float]:
-        nonlocal last
-        while True:
-            before, last = last, clock()
-            yield last - before
-
-    return each()
 
 
 def stack(count: int, width: int, device: torch.device) -> torch.nn.Module:

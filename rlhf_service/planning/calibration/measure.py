@@ -29,11 +29,11 @@ def measure_arithmetic(
             torch.set_num_threads(count)
             found[count] = {}
             for precision in PRECISIONS:
-                say(f"arithmetic in {precision} with {count} thread{'s' if count > 1 else ''}")
+                say(f"arithmetic in {precision} with {threads_of(count)}")
                 found[count][precision] = _one(precision, device)
     for count, arithmetic in found.items():
         if has_room_for_two(device, count):
-            say(f"two ranks of {count} thread{'s' if count > 1 else ''}")
+            say(f"two ranks of {threads_of(count)}")
             alone = {precision: one.engines for precision, one in arithmetic.items()}
             try:
                 measured = exchange_costs(device.type, count, alone)
@@ -44,6 +44,11 @@ def measure_arithmetic(
                 changed = arithmetic[precision].model_copy(update={"exchanges": costs})
                 arithmetic[precision] = changed
     return found
+
+
+def threads_of(count: int) -> str:
+    """In words."""
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def has_room_for_two(device: torch.device, threads: int) -> bool:
@@ -58,7 +63,11 @@ def _one(precision: Precision, device: torch.device) -> Arithmetic:
     bare = Arithmetic(
         matmul=matmul_curve(dtype, device),
         matmul_backward=matmul_curve(dtype, device, backward=True),
-        **{"networks": {}, "losses": {}, "engines": {}, "decode_call": 0, "draw": 0},
+        networks={},
+        losses={},
+        engines={},
+        decode_call=0,
+        draw=0,
     )
     networks, decode_call = network_costs(dtype, device, bare)
     return bare.model_copy(

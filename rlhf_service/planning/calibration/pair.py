@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch.multiprocessing as multiprocessing
 
 from rlhf_service.errors import RlhfError
 from rlhf_service.models.precision import dtype_of
-from rlhf_service.planning.calibration.clock import settled
+from rlhf_service.planning.calibration.clock import wall
 from rlhf_service.planning.calibration.engines import engine_cost
 from rlhf_service.planning.calibration.ranks import device_of, joined
 from rlhf_service.planning.device import EngineCost
@@ -73,12 +72,8 @@ def _rank(
     torch.set_num_threads(threads)
     device = device_of(kind, rank)
 
-    def clock() -> float:
-        settled(device)
-        return time.perf_counter()
-
     def costs(precision: Precision, zero: str) -> dict[str, float]:
-        cost = engine_cost(int(zero), precision, dtype_of(precision), device, clock)
+        cost = engine_cost(int(zero), precision, dtype_of(precision), device, wall)
         return cost.model_dump()
 
     with joined(device, Path(folder), rank, RANKS):
