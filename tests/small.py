@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from rlhf_service.learner.checkpoint import CheckpointFolder
 from rlhf_service.learner.group import SoloGroup
@@ -156,4 +156,4 @@ def write_encoder(folder: Path, words: Sequence[str], max_length: int, **config:
     shape = {"num_hidden_layers": 1, "max_position_embeddings": max_length, **sizes, **config}
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
     BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(folder)
-    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
+    BertTokenizer(vocab=vocabulary).save_pretrained(folder)

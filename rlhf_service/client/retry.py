@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import httpx
 
@@ -14,7 +15,7 @@ RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 NOT_DONE = frozenset({429, 503})
 """With these the service says that it has not even begun."""
 
-Outcome = httpx.Response | httpx.TransportError
+Outcome: TypeAlias = httpx.Response | httpx.TransportError
 
 
 @dataclass(frozen=True, slots=True)

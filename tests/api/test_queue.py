@@ -162,8 +162,8 @@ async def test_what_cannot_be_waited_for(world: World) -> None:
         assert answer["param"] == "after[0]" and says in answer["detail"]
     theirs = await other_tenant(world, "other")
     mine = (await world.submit())["id"]
-    answer = await world.client.post("/v1/jobs", json=world.spec(after=[mine]), headers=theirs)
-    assert answer.status_code == 400 and "no job" in answer.json()["detail"]
+    asked = await world.client.post("/v1/jobs", json=world.spec(after=[mine]), headers=theirs)
+    assert asked.status_code == 400 and "no job" in asked.json()["detail"]
     assert len((await world.get("/v1/jobs"))["data"]) == 2, "nothing half made"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -58,7 +58,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def frames(
     world: World, job_id: str, after: int | None = None, query: str = ""
-) -> AsyncIterator[Frame]:
+) -> AsyncGenerator[Frame]:
     """What a browser's EventSource would see; comments under the key `comment`."""
     headers = {} if after is None else {"last-event-id": str(after)}
     path = f"/v1/jobs/{job_id}/stream{query}"

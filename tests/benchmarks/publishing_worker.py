@@ -18,7 +18,7 @@ from cluster.weights.collective import CollectiveChannel
 from cluster.weights.group import GROUP, THREADS
 from cluster.weights.object_store import ObjectStoreChannel
 from cluster.weights.store import WeightStore
-from rlhf_service.ports import KEPT_VERSIONS, WeightSnapshot
+from rlhf_service.ports import KEPT_VERSIONS, WeightChannel, WeightSnapshot
 from rlhf_service.storage import write_atomically
 from tests.receiving import Receiving, came_by_broadcast
 
@@ -84,7 +84,7 @@ def measured(node: str, address: str, count: int, mib: int, rounds: int) -> dict
     kind = ray.remote(num_cpus=0, scheduling_strategy=there, concurrency_groups={GROUP: THREADS})
     actors = [kind(Actor).remote(store, mib) for _ in range(count)]
     objects = ObjectStoreChannel(store, KEPT_VERSIONS)
-    channels = {
+    channels: dict[str, WeightChannel] = {
         "object_store": objects,
         "collective": CollectiveChannel(objects, actors, "cpu", lambda event: None),
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from rlhf_service.planning.calibration.engines import one_rank
+from rlhf_service.planning.calibration.ranks import one_rank
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

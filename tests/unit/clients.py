@@ -6,14 +6,14 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 
 from rlhf_service.client import AsyncClient, Client, Retry
 
 AT_ONCE = Retry(tries=3, first=0.0, most=0.0)
-Reply = httpx.Response | Exception
+Reply: TypeAlias = httpx.Response | Exception
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
-from transformers import BertModel, BertTokenizerFast
+from transformers import BertModel, BertTokenizer
 
 from rlhf_service.errors import ModelError
 from rlhf_service.models.check import check_model_folders
@@ -41,7 +41,7 @@ def test_cosine_is_that_of_mean_pooled_states_in_any_batch(folder):
     reward = build_reward(ADAPTER.validate_python(grader(folder, pass_threshold=0.5)), {})
     pairs = [rollout(one, reference=two) for one in texts for two in texts]
     together = reward.score(pairs)
-    network, tokenizer = BertModel.from_pretrained(folder).eval(), BertTokenizerFast
+    network, tokenizer = BertModel.from_pretrained(folder).eval(), BertTokenizer
     tokenizer = tokenizer.from_pretrained(folder)
 
     def embed(text: str) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from cluster.meters import MeteredSink, RayMeters
 from cluster.readings import COMMON, FIGURES, kind, of_attempt, of_rollouts, of_scores, readings
@@ -31,7 +32,7 @@ from rlhf_service.testing import ListSink
 NUMBER = st.floats(-1e6, 1e6)
 
 
-def made(cls: type, **given: st.SearchStrategy[object]) -> st.SearchStrategy[Any]:
+def made(cls: type[BaseModel], **given: st.SearchStrategy[object]) -> st.SearchStrategy[Any]:
     """Records of a class, their numbers finite as those of events are."""
     kinds = {int: st.integers(1, 1000), float: NUMBER}
     numbers = {

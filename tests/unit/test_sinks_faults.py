@@ -139,7 +139,7 @@ def test_drain_means_that_what_was_written_before_it_has_arrived(folder, forward
 
 def forwarder_is_waited_for(forwarder: Forwarder) -> bool:
     """Whether `drain` has cleared the idle flag and waits on it."""
-    return bool(forwarder._idle._cond._waiters)
+    return bool(forwarder._idle._cond._waiters)  # type: ignore[attr-defined]
 
 
 def test_drain_gives_up_at_its_deadline(folder):

@@ -173,6 +173,7 @@ def test_the_gradient_ignores_what_the_environment_said_but_reads_it(
             group=SoloGroup(),
         )
         learner.update(batch, recall, assigned.credit, step=1, kl_coef=0.1)
+        assert isinstance(learner.policy, GradientEngine)
         return torch.cat([g.flatten() for g in learner.policy.gradient.values()])
 
     one = gradient(0.0, " bad film")
