@@ -44,8 +44,10 @@ test: $(READY) openai-clients
 test-gpu: $(READY)
 	$(BIN)/python -m pytest tests/gpu
 
-# Builds the images and trains a job in them: needs podman, root and the images they begin from.
+# Builds the images, trains a job in them and one in the compose file's services: needs podman, root
+# and the images they begin from.
 test-images: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt podman-compose
 	$(BIN)/python -m pytest tests/images
 
 openai-clients: $(READY)

@@ -4,7 +4,6 @@ tensors on."""
 from __future__ import annotations
 
 import importlib
-import os
 import secrets
 import tempfile
 import time
@@ -19,6 +18,7 @@ import psutil
 from rlhf_service.errors import RlhfError
 from rlhf_service.planning.device import Role
 from rlhf_service.storage import write_private
+from rlhf_service.variables import variables
 
 IMPORTS: dict[Role, tuple[str, ...]] = {
     "driver": ("cluster.driver", "cluster.actors", "ray.train.torch"),
@@ -55,22 +55,19 @@ def own_ray() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="rlhf-", ignore_cleanup_errors=True) as folder:
         token = Path(folder) / "token"
         write_private(token, secrets.token_hex(32))
-        before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
-        ray.init(
-            address="local",
-            num_cpus=1,
-            include_dashboard=False,
-            log_to_driver=False,
-            _temp_dir=folder,
-            object_store_memory=256 * 2**20,
-        )
-        try:
-            yield
-        finally:
-            ray.shutdown()
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
+        with variables(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token)):
+            ray.init(
+                address="local",
+                num_cpus=1,
+                include_dashboard=False,
+                log_to_driver=False,
+                _temp_dir=folder,
+                object_store_memory=256 * 2**20,
+            )
+            try:
+                yield
+            finally:
+                ray.shutdown()
 
 
 def weigh(names: Sequence[str]) -> int:

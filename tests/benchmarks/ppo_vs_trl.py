@@ -2,23 +2,24 @@
 
     make peers    # once: TRL in environments of its own
     python -m tests.benchmarks.ppo_vs_trl [--workload fixed|realistic] [--steps 8]
+        [--precision fp32|bf16] [--peer-precision fp32|bf16]
 
 Both sides take turns, step by step, so that what else the machine does slows both alike. Prints one
 JSON line: seconds a step and by phase, peak memory, response tokens, reward and KL of both, the
 median of the steps' ratios, and the share of the machine's matrix-product peak that this project's
-update reaches. The first step of each is warm-up and left out.
+update reaches. The first step of each is warm-up and left out. bf16 pays on some processors only:
+compare with the quicker of the peer's two.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.benchmarks.peers.build import build_fixed, build_realistic
-from tests.benchmarks.peers.compare import ROOT, compared
+from tests.benchmarks.peers.compare import ROOT, arguments, compared, with_precisions
 from tests.benchmarks.peers.workload import Prepared, Workload
 
 PEER = ROOT / ".venv-peers" / "bin" / "python"
@@ -30,17 +31,12 @@ BUILD: Mapping[str, Callable[[Workload, Path], Prepared]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, PEER)
     parser.add_argument("--workload", choices=BUILD, default="fixed")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--peer", type=Path, default=PEER, help="python of TRL's environment")
-    parser.add_argument("--keep", type=Path, help="folder for the workload and the logs")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         prepared = Prepared((args.keep or Path(place)) / args.workload)
-        wanted = workload(args.workload, args.threads, args.device)
+        wanted = with_precisions(workload(args.workload, args.threads, args.device), args)
         if prepared.model.exists():
             prepared.write(wanted, prepared.prompts())
         else:
@@ -67,6 +63,7 @@ def workload(name: str, threads: int, device: str = "cpu") -> Workload:
         seed=0,
         device=device,
         precision="bf16" if on_gpu else "fp32",
+        peer_precision="bf16" if on_gpu else "fp32",
     )
 
 

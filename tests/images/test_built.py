@@ -8,8 +8,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,7 +16,8 @@ import pytest
 
 from rlhf_service.client import Client
 from rlhf_service.job import JobStatus
-from tests.images.podman import Container, build, running
+from tests.images.podman import running
+from tests.images.waiting import answers, wait_until
 from tests.small import pipeline_of, write_corpus
 
 pytestmark = pytest.mark.timeout(1800)
@@ -27,16 +27,6 @@ TOKEN = "i" * 64
 USER = 10001
 """Of both images."""
 JOB_SECONDS = 600.0
-
-
-@pytest.fixture(scope="module")
-def control_plane_image() -> str:
-    return build("control-plane")
-
-
-@pytest.fixture(scope="module")
-def worker_image() -> str:
-    return build("worker-cpu")
 
 
 @pytest.fixture
@@ -55,14 +45,6 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(true: Callable[[], bool], seconds: float, container: Container) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds:g} s:\n{container.logs()[-4000:]}")
-        time.sleep(0.5)
-
-
 def control_settings(port: int) -> dict[str, str]:
     return {
         "RLHF_HOST": "127.0.0.1",
@@ -75,17 +57,10 @@ def control_settings(port: int) -> dict[str, str]:
     }
 
 
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 def test_the_control_plane_serves_as_a_plain_user_without_torch(control_plane_image, storage, port):
     with running(control_plane_image, control_settings(port), {storage: "/storage"}) as container:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(f"{url}/livez"), 120, container)
+        wait_until(lambda: answers(f"{url}/livez"), 120, container.logs)
         assert int(container.run("id", "-u")) == USER
         assert "torch" not in container.run("pip", "list")
         assert httpx.get(f"{url}/v1/jobs", headers={"authorization": f"Bearer {KEY}"}).json()
@@ -104,16 +79,16 @@ def test_a_job_is_trained_by_the_two_images(control_plane_image, worker_image, s
         running(worker_image, {"RAY_AUTH_TOKEN": TOKEN}, volumes, ray) as worker,
         running(control_plane_image, control_settings(port), volumes) as control,
     ):
-        wait_until(worker.healthy, 180, worker)
+        wait_until(worker.healthy, 180, worker.logs)
         assert int(worker.run("id", "-u")) == USER
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(f"{url}/readyz"), 180, control)
+        wait_until(lambda: answers(f"{url}/readyz"), 180, control.logs)
         (storage / "data").mkdir(exist_ok=True)
         corpus = write_corpus(storage / "data")
         inside = {name: path.replace(str(storage), "/storage") for name, path in corpus.items()}
         with Client(url, KEY) as client:
             job = client.jobs.create(pipeline_of(inside).model_dump(mode="json"))
-            wait_until(lambda: client.jobs.get(job.id).status.is_terminal, JOB_SECONDS, worker)
+            wait_until(lambda: client.jobs.get(job.id).status.is_terminal, JOB_SECONDS, worker.logs)
             ended = client.jobs.get(job.id)
             said = f"{ended.message}\n{client.jobs.logs(job.id)[-4000:]}"
             assert ended.status is JobStatus.SUCCEEDED, said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from rlhf_service.learner.backend import BACKENDS
+from rlhf_service.variables import variables
 
 LOCAL_RANK = "LOCAL_RANK"
 """Variable by which DeepSpeed chooses a process's GPU."""
@@ -25,17 +25,15 @@ def device_of(kind: str, rank: int) -> torch.device:
 @contextmanager
 def joined(device: torch.device, folder: Path, rank: int, ranks: int) -> Iterator[None]:
     """This process as one of `ranks`, which meet in `folder`."""
-    before = os.environ.get(LOCAL_RANK)
-    os.environ[LOCAL_RANK] = str(device.index or 0)
+    backend, meeting = BACKENDS[device.type], f"file://{folder / 'meeting'}"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    meeting = f"file://{folder / 'meeting'}"
-    dist.init_process_group(BACKENDS[device.type], init_method=meeting, rank=rank, world_size=ranks)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-        os.environ.pop(LOCAL_RANK) if before is None else os.environ.update({LOCAL_RANK: before})
+    with variables(**{LOCAL_RANK: str(device.index or 0)}):
+        dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=ranks)
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
 
 
 @contextmanager

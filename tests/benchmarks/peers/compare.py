@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,34 @@ from tests.benchmarks.peers.lockstep import Figures, every, side
 from tests.benchmarks.peers.workload import Prepared, Workload
 
 ROOT = Path(__file__).parents[3]
+
+
+def arguments(says: str | None, peer: Path) -> argparse.ArgumentParser:
+    """What every comparison can be told."""
+    parser = argparse.ArgumentParser(
+        description=says, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    for whose in ("", "peer-"):
+        parser.add_argument(
+            f"--{whose}precision",
+            choices=["fp32", "bf16"],
+            help="fp32 on CPUs, bf16 on a GPU unless told",
+        )
+    parser.add_argument("--peer", type=Path, default=peer, help="python of TRL's environment")
+    parser.add_argument("--keep", type=Path, help="folder for the workload and the logs")
+    return parser
+
+
+def with_precisions(workload: Workload, args: argparse.Namespace) -> Workload:
+    """The workload in the precisions that the command line names."""
+    return replace(
+        workload,
+        precision=args.precision or workload.precision,
+        peer_precision=args.peer_precision or workload.peer_precision,
+    )
 
 
 def told_by_turns(
@@ -55,7 +85,7 @@ def compared(prepared: Prepared, peer: Sequence[str], steps: int, networks: int)
     workload = prepared.workload()
     device, dtype = torch.device(workload.device), dtype_of(workload.precision)  # type: ignore[arg-type]
     if workload.device == "cpu":
-        peak, machine = matmul_flops(workload.threads), f"{workload.threads} thread(s)"
+        peak, machine = matmul_flops(workload.threads, dtype), f"{workload.threads} thread(s)"
     else:
         peak, machine = matmul_peak(device, dtype), torch.cuda.get_device_name()
         torch.cuda.empty_cache()
@@ -66,6 +96,7 @@ def compared(prepared: Prepared, peer: Sequence[str], steps: int, networks: int)
         "workload": workload.name,
         "machine": f"{platform.machine()}, {machine}",
         "precision": workload.precision,
+        "peer_precision": workload.peer_precision,
         "parameters": parameters,
         "steps": steps,
         "ratio": ratio(mine, theirs, "seconds"),
@@ -108,10 +139,10 @@ def update_flops(
     return sum(flops) / sum(f["phases"]["update"] for f in steps)
 
 
-def matmul_flops(threads: int, size: int = 2048) -> float:
-    """Operations a second of torch's own fp32 matrix product: the best of several."""
+def matmul_flops(threads: int, dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
+    """Operations a second of torch's own matrix product: the best of several."""
     torch.set_num_threads(threads)
-    left, right = torch.randn(size, size), torch.randn(size, size)
+    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
     return 2 * size**3 / best_of(8, lambda: left @ right)
 
 

@@ -1,6 +1,6 @@
 """TRL 1.16's GRPOTrainer as the other side. Runs in an environment of its own (`make peers`).
 
-python -m tests.benchmarks.peers.trl_grpo fp32|bf16 WORKLOAD-FOLDER
+python -m tests.benchmarks.peers.trl_grpo WORKLOAD-FOLDER
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.benchmarks.peers.trl_turn import Stopwatch, Turn, load_tokenizer
 from tests.benchmarks.peers.workload import Prepared, Workload
 
 
-def main(precision: str, folder: Path) -> None:
+def main(folder: Path) -> None:
     turns, prepared = Turns(), Prepared(folder)
     workload = prepared.workload()
     torch.set_num_threads(workload.threads)
@@ -34,7 +34,7 @@ def main(precision: str, folder: Path) -> None:
     texts = [tokenizer.decode(ids) for ids in prepared.prompts()]
     with tempfile.TemporaryDirectory() as place:
         trainer = GRPOTrainer(
-            args=settings(workload, place, precision),
+            args=settings(workload, place),
             processing_class=tokenizer,
             model=policy,
             reward_funcs=judged,
@@ -45,13 +45,13 @@ def main(precision: str, folder: Path) -> None:
         trainer.train()
 
 
-def settings(workload: Workload, place: str, precision: str) -> GRPOConfig:
+def settings(workload: Workload, place: str) -> GRPOConfig:
     passes = workload.responses // workload.micro_batch
     return GRPOConfig(
         output_dir=place,
         report_to="none",
         use_cpu=workload.device == "cpu",
-        bf16=precision == "bf16",
+        bf16=workload.peer_precision == "bf16",
         seed=workload.seed,
         save_strategy="no",
         disable_tqdm=True,
@@ -76,4 +76,4 @@ def settings(workload: Workload, place: str, precision: str) -> GRPOConfig:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

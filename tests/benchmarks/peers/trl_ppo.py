@@ -77,7 +77,7 @@ def settings(workload: Workload, place: str) -> PPOConfig:
         output_dir=place,
         report_to="none",
         use_cpu=workload.device == "cpu",
-        bf16=workload.precision == "bf16",
+        bf16=workload.peer_precision == "bf16",
         seed=workload.seed,
         save_strategy="no",
         num_sample_generations=0,

@@ -32,7 +32,9 @@ class Workload:
     device: str = "cpu"
     """Of both sides: cpu, or cuda for one GPU."""
     precision: str = "fp32"
-    """This project's; the peer's is its own choice."""
+    """This project's, fp32 or bf16 (with fp32 master weights)."""
+    peer_precision: str = "fp32"
+    """The peer's: bf16 is its autocast over fp32 weights."""
 
     @property
     def responses(self) -> int:
