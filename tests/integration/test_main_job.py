@@ -106,6 +106,8 @@ ROLES = {
     "weight store": "ray::WeightStore",
     "driver": "cluster.driver --job",
 }
+MENDED = {"rollout actor": "rollout-0", "learner rank": "learner"}
+"""Who says by which name that it goes on, within the attempt."""
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def pause_and_resume(client, job) -> None:
 
 
 def kill(service, client, job, role) -> None:
-    """kill -9 every process of a role; wait for the control plane's return if it was that one."""
+    """kill -9 every process of a role; wait for its return where its loss is told."""
     if role == "control plane":
         os.kill(service.api_pid, signal.SIGKILL)
         wait_until(lambda: service.tend() is None and answers(client, job), 60, "its return")
@@ -166,6 +168,17 @@ def kill(service, client, job, role) -> None:
     assert victims, f"no {role} is running"
     for victim in victims:
         os.kill(victim.pid, signal.SIGKILL)
+    if role in MENDED:  # a later kill may come before anybody has noticed this one
+        wait_until(lambda: recovered(service, job, MENDED[role]), 120, f"another {role}")
+
+
+def recovered(service, job_id, role) -> bool:
+    """Whether the job's own files say so."""
+    return any(
+        '"type":"recovered"' in line and f'"role":"{role}"' in line
+        for path in folder_of(service, job_id).events.glob("*.jsonl")
+        for line in path.read_text().splitlines()
+    )
 
 
 def test_a_learner_that_hangs_is_named_and_the_job_goes_on(service, client, spec, undisturbed):
