@@ -1,7 +1,7 @@
 """What a forward pass keeps for the backward pass, as torch's autograd saves it.
 
-Attention runs through `scaled_dot_product_attention`, which keeps no score matrix; rows with padding
-keep one mask a layer.
+Attention runs through `scaled_dot_product_attention`, which keeps no score matrix, but for short bf16
+rows on CPUs; rows with padding keep one mask a layer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from rlhf_service.planning.shape import Shape
 from rlhf_service.spec.adapter import LoraSpec
 
 FP32 = 4
+BF16 = 2
+WHOLE_SCORES = 512
+"""Longest bf16 rows whose scores are kept on CPUs (`BY_PRODUCTS` of models/ragged.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,14 @@ def saved_bytes(shape: Shape, one: Pass, element: int, lora: LoraSpec | None) ->
     if lora is not None:
         layer += element * lora.rank * len(shape.adapted(lora))
     return one.tokens * (shape.layers * layer + _norm(shape, element, lora))
+
+
+def score_bytes(shape: Shape, one: Pass, element: int) -> float:
+    """Of the scores that such a pass keeps on a CPU."""
+    by_products = shape.family in ("llama", "gpt2") and element == BF16
+    if not by_products or one.length > WHOLE_SCORES:
+        return 0.0
+    return float(element * shape.layers * shape.heads * one.tokens * one.length)
 
 
 def _llama(shape: Shape, element: int, lora: LoraSpec | None) -> float:

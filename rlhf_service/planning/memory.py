@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlhf_service.planning.activations import FP32, Pass, saved_bytes
+from rlhf_service.planning.activations import FP32, Pass, saved_bytes, score_bytes
 from rlhf_service.planning.device import Loss
 from rlhf_service.planning.shape import Shape
 from rlhf_service.planning.states import States, engine_states
@@ -122,8 +122,12 @@ def process_parts(
     learner: LearnerSpec, ranks: int, work: Work, policy: Trained, critic: Trained | None
 ) -> Parts:
     """What a rank's process on a CPU holds beside its tensors."""
-    passes = sum(widest_pass(element_of(learner), work, policy, critic).values())
+    element = element_of(learner)
+    passes = sum(widest_pass(element, work, policy, critic).values())
     found = {"freed tensors": min(float(FREED), passes)}
+    networks = [policy] if critic is None else [policy, critic]
+    if scores := max(score_bytes(one.shape, work.update, element) for one in networks):
+        found["attention's scores"] = scores
     if learner.zero_stage > 0:
         found["sharding"] = float(SHARDED)
     if ranks > 1:

@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
 
 from rlhf_service.models.build import build_scratch
 from rlhf_service.models.lstm import LstmConfig, LstmForCausalLM
-from rlhf_service.models.ragged import Rows, takes_ragged, use_ragged
+from rlhf_service.models.ragged import BY_PRODUCTS, Rows, causal, takes_ragged, use_ragged
 from rlhf_service.models.tokenizer import train_tokenizer
+from rlhf_service.planning.activations import WHOLE_SCORES
 from rlhf_service.spec import ScratchModel
 
 
@@ -48,6 +49,48 @@ def test_packed_rows_give_what_each_gives_alone_and_the_same_gradient(architectu
     ).backward()
     for one, two in zip(ragged.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one.grad, two.grad, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3])
+def test_short_bf16_rows_see_what_the_fused_kernel_sees(scaling):
+    """Against it in fp32, on the same rounded inputs: within what bf16 rounds."""
+    torch.manual_seed(0)
+    given = [torch.randn(3, 2, 17, 8).bfloat16() for _ in range(3)]
+    weight = torch.randn(3, 2, 17, 8)
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        inputs = [one.detach().to(dtype, copy=True).requires_grad_() for one in given]
+        seen = causal(*inputs, scaling)
+        (seen.float() * weight).sum().backward()
+        found.append([seen.detach(), *(one.grad for one in inputs)])
+    for ours, whole in zip(*found, strict=True):
+        assert (ours.float() - whole).norm() < 0.01 * whole.norm()
+
+
+def test_the_planner_knows_which_rows_keep_their_scores():
+    assert BY_PRODUCTS == WHOLE_SCORES
+    query, key, value = (
+        torch.randn(1, 2, BY_PRODUCTS + 1, 4).bfloat16().requires_grad_() for _ in range(3)
+    )
+    for length, whole in ((BY_PRODUCTS, True), (BY_PRODUCTS + 1, False)):
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda kept: sizes.append(kept.numel()) or kept,  # noqa: B023
+            lambda kept: kept,
+        ):
+            causal(query[:, :, :length], key[:, :, :length], value[:, :, :length], None)
+        assert (max(sizes) == 2 * length**2) is whole
+
+
+def test_short_bf16_rows_see_nothing_to_come():
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 2, 9, 4).bfloat16() for _ in range(3)]
+    changed = [one.clone() for one in inputs]
+    for one in changed:
+        one[:, :, 6:] = 5.0
+    before, after = causal(*inputs, None), causal(*changed, None)
+    assert torch.equal(before[:, :, :6], after[:, :, :6])
+    assert not torch.equal(before, after)
 
 
 def test_no_mask_of_all_pairs_of_tokens_is_made(monkeypatch):
