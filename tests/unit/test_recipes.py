@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -20,17 +21,25 @@ def rows(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """A recipe's job with seed 3; its data and models are made once for all tests."""
+    return functools.cache(
+        lambda name: RECIPES[name].build(tmp_path_factory.mktemp(name, numbered=False), 3)
+    )
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_a_valid_job_that_passes_the_submission_check(name, tmp_path):
-    spec = RECIPES[name].build(tmp_path, 3)
+def test_a_recipe_is_a_valid_job_that_passes_the_submission_check(name, build):
+    spec = build(name)
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
     assert spec.seed == 3 and spec.stages[-1].evaluation is not None
     check_data(spec)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_on_one_gpu_is_the_same_job_and_asks_for_no_more_than_one(name, tmp_path):
-    spec = RECIPES[name].build(tmp_path, 3)
+def test_a_recipe_on_one_gpu_is_the_same_job_and_asks_for_no_more_than_one(name, build):
+    spec = build(name)
     placed = on_one_gpu(spec)
     assert JobSpec.model_validate_json(placed.model_dump_json()) == placed
     assert placed.resources.on_gpu and not spec.resources.on_gpu
