@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -19,6 +20,10 @@ ROOT = Path(__file__).parents[2]
 NETWORK = "10.213.77"
 PREFIX = "rlhfh"
 """Of every interface and namespace; kernel names have at most 15 characters."""
+
+
+CLONE_NEWNET = 0x40000000
+"""Of unshare(2) and setns(2)."""
 
 
 class NotPermitted(Exception):
@@ -140,13 +145,37 @@ def network(
 ) -> Iterator[dict[str, Host]]:
     """Hosts by name, all on one bridge, which the test itself can reach. Raises NotPermitted."""
     hosts = {name: Host(name, 2 + n, folder, shared, shared_memory) for n, name in enumerate(names)}
-    bridge = f"{PREFIX}-br"
-    take_down(hosts.values(), bridge)  # what a run that was killed left behind
+    with own_network(), plugged(hosts.values(), f"{PREFIX}-br"):
+        yield hosts
+
+
+@contextmanager
+def own_network() -> Iterator[None]:
+    """This thread, and what it starts, in a network of its own. Raises NotPermitted.
+
+    Where a machine's interfaces come and go, browsers break off what they are asking for
+    (ERR_NETWORK_CHANGED), and other tests have some.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net") as before:
+        if libc.unshare(CLONE_NEWNET):
+            raise NotPermitted(f"unshare: {os.strerror(ctypes.get_errno())}")
+        try:
+            ip("link", "set", "lo", "up")
+            yield
+        finally:
+            libc.setns(before.fileno(), CLONE_NEWNET)
+
+
+@contextmanager
+def plugged(hosts: Collection[Host], bridge: str) -> Iterator[None]:
+    """Each on a cable of its own to the bridge."""
+    take_down(hosts, bridge)  # what a run that was killed left behind
     try:
         ip("link", "add", bridge, "type", "bridge")
         ip("addr", "add", f"{NETWORK}.1/24", "dev", bridge)
         ip("link", "set", bridge, "up")
-        for host in hosts.values():
+        for host in hosts:
             ip("netns", "add", host.namespace)
             ip(
                 "link",
@@ -166,9 +195,9 @@ def network(
             ip(*inside, "addr", "add", f"{host.address}/24", "dev", "eth0")
             ip(*inside, "link", "set", "eth0", "up")
             ip(*inside, "link", "set", "lo", "up")
-        yield hosts
+        yield
     finally:
-        take_down(hosts.values(), bridge)
+        take_down(hosts, bridge)
 
 
 def take_down(hosts: Collection[Host], bridge: str) -> None:

@@ -6,10 +6,12 @@ Each host is a network namespace with a /tmp of its own; storage is a folder tha
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from rlhf_service.client import Client
 from rlhf_service.events import Log, Recovered, RoleStopped, StepCompleted
 from rlhf_service.job import JobStatus
 from tests.integration.conftest import JOB_SECONDS, PLAIN, answers, finish, wait_until
-from tests.integration.hosts import Host, NotPermitted, network
+from tests.integration.hosts import Host, NotPermitted, ip, network, own_network
 from tests.small import pipeline_of, write_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,20 @@ ENVIRONMENT = {
     "GLOO_SOCKET_IFNAME": "eth0",
     "PYTHONPATH": str(ROOT),
 }
+
+
+def test_interfaces_come_and_go_where_no_other_test_sees_them():
+    before = socket.if_nameindex()
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert elsewhere.submit(socket.if_nameindex).result() == before
+        try:
+            with own_network():
+                ip("link", "add", "rlhfh-br", "type", "bridge")
+                assert [name for _, name in socket.if_nameindex()][-1] == "rlhfh-br"
+                assert elsewhere.submit(socket.if_nameindex).result() == before
+        except NotPermitted as why:
+            pytest.skip(f"no network namespaces here: {why}")
+    assert socket.if_nameindex() == before
 
 
 @pytest.fixture
