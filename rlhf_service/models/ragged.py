@@ -128,8 +128,8 @@ def causal(
     """Each token attends to those up to itself. [b, H, L, D] of each → [b, H, L, D].
 
     On CPUs torch's fused kernel is three to four times as slow in bf16 as the two products that it
-    fuses, so short rows there go by the products. Their scores are
-    rounded to bf16, as transformers' eager attention rounds them.
+    fuses, so short rows there go by the products. Their scores are rounded to bf16, as transformers'
+    eager attention rounds them.
     """
     length = query.shape[2]
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or length > BY_PRODUCTS:

@@ -47,8 +47,8 @@ def saved_bytes(shape: Shape, one: Pass, element: int, lora: LoraSpec | None) ->
 
 
 def score_bytes(shape: Shape, one: Pass, element: int) -> float:
-    """Of the scores that such a pass keeps on a CPU."""
-    by_products = shape.family in ("llama", "gpt2") and element == BF16
+    """Of the scores that a pass over packed rows keeps on a CPU."""
+    by_products = shape.family in ("llama", "gpt2") and element == BF16 and not one.masked
     if not by_products or one.length > WHOLE_SCORES:
         return 0.0
     return float(element * shape.layers * shape.heads * one.tokens * one.length)

@@ -125,9 +125,10 @@ def process_parts(
     element = element_of(learner)
     passes = sum(widest_pass(element, work, policy, critic).values())
     found = {"freed tensors": min(float(FREED), passes)}
-    networks = [policy] if critic is None else [policy, critic]
-    if scores := max(score_bytes(one.shape, work.update, element) for one in networks):
-        found["attention's scores"] = scores
+    if work.loss == "policy":  # the only stages that pack their rows
+        networks = [policy] if critic is None else [policy, critic]
+        scores = max(score_bytes(one.shape, work.update, element) for one in networks)
+        found |= {"attention's scores": scores} if scores else {}
     if learner.zero_stage > 0:
         found["sharding"] = float(SHARDED)
     if ranks > 1:

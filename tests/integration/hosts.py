@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[2]
 NETWORK = "10.213.77"
 PREFIX = "rlhfh"
 """Of every interface and namespace; kernel names have at most 15 characters."""
-
-
 CLONE_NEWNET = 0x40000000
 """Of unshare(2) and setns(2)."""
 

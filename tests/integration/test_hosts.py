@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +47,23 @@ ENVIRONMENT = {
 }
 
 
+@contextmanager
+def permitted() -> Iterator[None]:
+    """Skips the test where no namespaces may be made."""
+    try:
+        yield
+    except NotPermitted as why:
+        pytest.skip(f"no network namespaces here: {why}")
+
+
 def test_interfaces_come_and_go_where_no_other_test_sees_them():
     before = socket.if_nameindex()
     with ThreadPoolExecutor(1) as elsewhere:
         assert elsewhere.submit(socket.if_nameindex).result() == before
-        try:
-            with own_network():
-                ip("link", "add", "rlhfh-br", "type", "bridge")
-                assert [name for _, name in socket.if_nameindex()][-1] == "rlhfh-br"
-                assert elsewhere.submit(socket.if_nameindex).result() == before
-        except NotPermitted as why:
-            pytest.skip(f"no network namespaces here: {why}")
+        with permitted(), own_network():
+            ip("link", "add", "rlhfh-br", "type", "bridge")
+            assert [name for _, name in socket.if_nameindex()][-1] == "rlhfh-br"
+            assert elsewhere.submit(socket.if_nameindex).result() == before
     assert socket.if_nameindex() == before
 
 
@@ -71,10 +78,8 @@ def shared() -> Iterator[Path]:
 @pytest.fixture
 def hosts(shared) -> Iterator[dict[str, Host]]:
     try:
-        with network(("head", "one", "two", "control"), shared, shared) as made:
+        with permitted(), network(("head", "one", "two", "control"), shared, shared) as made:
             yield made
-    except NotPermitted as why:
-        pytest.skip(f"no network namespaces here: {why}")
     finally:
         for log in sorted(shared.glob("*.log")):  # shown where the test failed
             print(log.name, *log.read_text(errors="replace").splitlines()[-40:], sep="\n")

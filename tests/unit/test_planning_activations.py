@@ -10,6 +10,9 @@ from rlhf_service.models.adapter import adapt
 from rlhf_service.models.build import scratch_config
 from rlhf_service.planning.activations import Pass, saved_bytes
 from rlhf_service.planning.architectures import shape_of
+from rlhf_service.planning.memory import Trained, process_parts
+from rlhf_service.planning.workload import Work
+from rlhf_service.spec import LearnerSpec
 from rlhf_service.spec.adapter import LoraSpec
 from rlhf_service.spec.model import ScratchModel
 from tests.unit.test_planning_shape import Words
@@ -68,3 +71,25 @@ def test_a_layer_keeps_the_bytes_counted(architecture, dtype, adapter, tmp_path)
         counted.append(saved_bytes(shape_of(config), one, dtype.itemsize, lora))
     assert counted[1] - counted[0] == pytest.approx(found[1] - found[0], rel=0.03)
     assert counted[1] == pytest.approx(found[1], rel=0.12 if adapter else 0.05)
+
+
+@pytest.mark.parametrize(
+    ("precision", "loss", "length", "masked", "kept"),
+    [
+        ("bf16", "policy", 32, False, 2 * 2 * 2 * (4 * 32) * 32),
+        ("bf16", "policy", 32, True, None),
+        ("bf16", "policy", 513, False, None),
+        ("bf16", "language", 32, False, None),
+        ("fp32", "policy", 32, False, None),
+    ],
+)
+def test_scores_are_counted_where_bf16_rows_are_packed_and_short(
+    precision, loss, length, masked, kept
+):
+    """Other stages, and rows with padding, attend by the fused kernel."""
+    shape = shape_of(network_of("llama", 2).config.to_dict())
+    one = Pass(rows=4, length=length, predicted=64, learnt=64, masked=masked)
+    work = Work(update=one, updates=1, optimizer_steps=1, loss=loss)
+    policy = Trained(shape=shape, parameters=shape.causal)
+    parts = process_parts(LearnerSpec(precision=precision), 1, work, policy, None)
+    assert parts.get("attention's scores") == kept
