@@ -134,7 +134,8 @@ def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
     outline = Outline.of(batch, recall, assigned, drawn, stage.ppo, version, group)
     seconds, speed = clock.seconds(), NOT_MEASURED
     if run.work is not None:
-        speed = run.work.speed(batch, stats.epochs, seconds, group)
+        warming = stage.ppo.warms_up(state.step + 1)
+        speed = run.work.speed(batch, stats.epochs, seconds, group, warming)
     report = ppo_report(outline, stats, version, state.kl_coef, seconds, speed)
     state = PpoState(
         step=state.step + 1,

@@ -36,15 +36,19 @@ class StepWork:
     peak: float
 
     def speed(
-        self, batch: ExperienceBatch, epochs: float, seconds: PhaseSeconds, group: Group
+        self,
+        batch: ExperienceBatch,
+        epochs: float,
+        seconds: PhaseSeconds,
+        group: Group,
+        warming: bool = False,
     ) -> Speed:
-        """Of a step that passed `epochs` times over `batch`, this rank's part of it. Collective."""
+        """Of a step that passed `epochs` times over `batch`, this rank's part of it, with the critic
+        alone learning while it is `warming` up. Collective."""
         predicted = float(batch.widths().sum())
         tokens = predicted + sum(map(len, batch.prompt_ids))
-        forward, learn = (
-            self.policy.forward(tokens, predicted),
-            self.policy.learn(tokens, predicted),
-        )
+        forward = self.policy.forward(tokens, predicted)
+        learn = forward if warming else self.policy.learn(tokens, predicted)
         once = 3 * forward  # sampled, recalled, and recalled by the reference
         if self.critic is not None:
             once += self.critic.forward(tokens, predicted)

@@ -69,15 +69,14 @@ class PpoLearner:
         ppo = self.stage.ppo
         rates = self._rates(step)
         weights = LossWeights(kl_coef, entropy_coef_at(self.stage, step - 1))
+        warming = ppo.warms_up(step)
         tally = Tally()
         for epoch in range(ppo.epochs):
             for rows in self._minibatches(batch.num_rows, step, epoch):
                 whole = self._whole_step(batch, rows)
-                sums = self._accumulate(batch, recall, credit, rows, whole, weights)
+                sums = self._accumulate(batch, recall, credit, rows, whole, weights, warming)
                 sums = self._whole(sums)
-                policy_norm = 0.0
-                if step > ppo.critic_warmup_steps:
-                    policy_norm = self.policy.step(rates[0])
+                policy_norm = 0.0 if warming else self.policy.step(rates[0])
                 critic_norm = self.critic.step(rates[1])
                 tally.add(sums, policy_norm, critic_norm)
             if ppo.target_kl is not None and tally.last_approx_kl > ppo.target_kl:
@@ -108,19 +107,28 @@ class PpoLearner:
         rows: list[int],
         whole: WholeStep,
         weights: LossWeights,
+        warming: bool,
     ) -> torch.Tensor:
-        """Backward through one minibatch. Returns the sums of Tally.FIELDS."""
+        """Backward through one minibatch, of the critic alone while it is `warming` up. Returns the
+        sums of Tally.FIELDS."""
         sums = torch.zeros(len(Tally.FIELDS), dtype=torch.float64)
         for part in self._microbatches(batch, rows):
             inputs = self._inputs(batch.rows(part))
             at = Tokens.of(batch, recall, credit, part, inputs)
             shares = inputs.pick(self._shares(batch, part, whole))
             means = at.mask / whole.tokens
-            sums[:4] += self._policy_pass(inputs, at, shares, means, weights, batch.temperature)
+            # A gradient that is left behind would be part of the first step that is taken.
+            with torch.set_grad_enabled(not warming):
+                loss, figures = self._policy_loss(
+                    inputs, at, shares, means, weights, batch.temperature
+                )
+            if not warming:
+                self.policy.backward(loss)
+            sums[:4] += torch.cat([loss.detach()[None], figures]).double().cpu()
             sums[4:] += self.critic.learn(inputs, at.values, at.returns, means)
         return sums
 
-    def _policy_pass(
+    def _policy_loss(
         self,
         inputs: NetworkInputs,
         at: Tokens,
@@ -128,8 +136,9 @@ class PpoLearner:
         means: torch.Tensor,
         weights: LossWeights,
         temperature: float,
-    ) -> torch.Tensor:
-        """Loss weighted by `shares` [n]; figures averaged by `means` [n]."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss, its tokens weighted by `shares` [n]; approx-KL and clipped shares [3], averaged by
+        `means` [n]."""
         ppo = self.stage.ppo
         logits = self._logits(self.policy.module, inputs)
         if weights.entropy:
@@ -150,13 +159,9 @@ class PpoLearner:
             loss = loss + weights.kl * kl
         if entropy is not None:
             loss = loss - weights.entropy * entropy
-        loss = (loss * shares).sum()
-        self.policy.backward(loss)
-        with torch.no_grad():
-            approx_kl = 0.5 * (logprobs - at.old_logprobs).square()
-            figures = torch.stack([approx_kl, terms.clipped_low, terms.clipped_high])
-            measured = (figures * means).sum(dim=1)
-        return torch.cat([loss.detach()[None], measured]).double().cpu()
+        approx_kl = 0.5 * (logprobs.detach() - at.old_logprobs).square()
+        figures = torch.stack([approx_kl, terms.clipped_low, terms.clipped_high])
+        return (loss * shares).sum(), (figures.detach() * means).sum(dim=1)
 
     def _logits(self, network: Network, inputs: NetworkInputs) -> torch.Tensor:
         """[n, V] at each response token."""

@@ -133,6 +133,10 @@ class PpoSpec(Section):
             )
         return self
 
+    def warms_up(self, step: int) -> bool:
+        """Whether step `step` (1 is the first) teaches the critic alone."""
+        return step <= self.critic_warmup_steps
+
     @property
     def has_critic(self) -> bool:
         return isinstance(self.advantage, GaeAdvantage)

@@ -20,6 +20,8 @@ from rlhf_service.learner.group import TorchGroup
 from rlhf_service.recording import read_recording, write_recording
 from rlhf_service.records import FinishReason, Prompt, Rollout, Score, ScoreFailure
 from rlhf_service.spec import JobSpec
+from rlhf_service.spec.annealing import AnnealingSpec, Ramp, TemperatureRamp
+from rlhf_service.spec.ppo import KlSpec, PpoSpec
 from rlhf_service.spec.stages import DynamicSamplingSpec
 from rlhf_service.stages.pipeline import run_pipeline
 from tests.small import pipeline_of, stage_context, write_corpus
@@ -27,7 +29,8 @@ from tests.small import pipeline_of, stage_context, write_corpus
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """The folder of a job whose PPO kept steps 1 and 3, and step 2 of one that samples ahead."""
+    """The folder of a job whose PPO kept steps 1 and 3, and step 2 of one that samples ahead and in
+    which nearly everything is switched on."""
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
 
     root = tmp_path_factory.mktemp("replay")
@@ -39,6 +42,18 @@ def kept(tmp_path_factory):
         "samples_per_prompt": 2,
         "max_staleness": 1,
         "dynamic_sampling": DynamicSamplingSpec(rounds=2),
+        "annealing": AnnealingSpec(temperature=TemperatureRamp(to=0.8), entropy_coef=Ramp(to=0.0)),
+        "ppo": PpoSpec(
+            minibatches=2,
+            clip_high=0.28,
+            dual_clip=3.0,
+            entropy_coef=0.01,
+            normalize_reward=True,
+            truncation_penalty=0.1,
+            critic_warmup_steps=1,
+            target_kl=0.05,
+            kl=KlSpec(placement="loss", estimator="k2", target=2.0),
+        ),
     }
     stages = (*spec.stages[:-1], ppo, ppo.model_copy(update=changes))
     spec = JobSpec.model_validate_json(spec.model_copy(update={"stages": stages}).model_dump_json())

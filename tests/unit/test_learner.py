@@ -180,6 +180,33 @@ def test_without_a_critic_there_are_no_values_and_no_value_loss(networks, experi
     assert stats.value_loss == 0 and stats.critic_grad_norm == 0 and stats.policy_loss != 0
 
 
+def test_the_first_step_after_the_critics_warm_up_knows_nothing_of_it(networks, experience):
+    batch, recall, credit = experience
+    warmed = learner_of(networks, stage_of(critic_warmup_steps=2, epochs=2, minibatches=2))
+    fresh = learner_of(networks, stage_of(epochs=2, minibatches=2))
+    begun = copy.deepcopy(warmed.policy.module.state_dict())
+    critic = copy.deepcopy(warmed.critic.engine.module.state_dict())
+    for step in (1, 2):
+        stats = warmed.update(batch, recall, credit, step=step, kl_coef=0.1)
+        assert stats.policy_grad_norm == 0 and stats.policy_loss != 0 and stats.approx_kl < 1e-9
+    assert all(torch.equal(begun[n], t) for n, t in warmed.policy.module.state_dict().items())
+    assert any(
+        not torch.equal(critic[n], t) for n, t in warmed.critic.engine.module.state_dict().items()
+    )
+    one = warmed.update(batch, recall, credit, step=3, kl_coef=0.1)
+    two = fresh.update(batch, recall, credit, step=3, kl_coef=0.1)
+    assert one.policy_grad_norm == two.policy_grad_norm > 0
+    for name, weight in fresh.policy.module.state_dict().items():
+        assert torch.equal(warmed.policy.module.state_dict()[name], weight), name
+
+
+@pytest.mark.parametrize("target, epochs", [(None, 4), (1e9, 4), (1e-9, 2)])
+def test_a_target_kl_ends_the_epochs_of_a_batch(networks, experience, target, epochs):
+    # The first pass is taken by the policy that sampled, so its KL is 0 and a second one follows.
+    learner = learner_of(networks, stage_of(epochs=4, target_kl=target))
+    assert learner.update(*experience, step=1, kl_coef=0.1).epochs == epochs
+
+
 def test_a_quarantined_row_has_no_say(networks, experience):
     batch, recall, credit = experience
     kept = [row for row in range(10) if row != 4]

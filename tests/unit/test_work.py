@@ -68,6 +68,8 @@ def test_a_step_is_sampling_annotation_and_epochs_of_learning():
     assert speed.update == update / 4
     assert speed.step == (3 * policy + critic + update) / 8
     assert speed.peak == 7
+    warming = work.speed(batch, 2.0, PhaseSeconds(update=4, total=8), SoloGroup(), warming=True)
+    assert warming.update == 2 * (policy + 3 * critic) / 4
 
 
 def test_peak_is_measured_once():
