@@ -11,6 +11,7 @@ from rlhf_service.data.rows import (
     read_prompts,
     read_text,
 )
+from rlhf_service.data.turns import check_templates
 from rlhf_service.errors import DataError
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.reward import RewardSpec, columns_in
@@ -26,6 +27,12 @@ READERS = {
 
 def check_data(spec: JobSpec) -> None:
     """Read every data file of every stage. Raises DataError naming the field, file and line."""
+    check_files(spec)
+    check_templates(spec)
+
+
+def check_files(spec: JobSpec) -> None:
+    """Every row can be read, and has the columns that the rewards read. Raises DataError."""
     for index, stage in enumerate(spec.stages):
         at = f"stages[{index}]"
         if isinstance(stage, PpoStage):

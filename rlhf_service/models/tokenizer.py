@@ -12,9 +12,21 @@ from rlhf_service.errors import ModelError
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 
+ROLES = ("<|system|>", "<|developer|>", "<|user|>", "<|assistant|>", "<|tool|>")
+"""Tokens that open a turn."""
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE of at most `vocab_size` entries. Padding, start and end are three tokens.
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+"""Chat template of a tokenizer trained on conversations: who speaks, what, the end token."""
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, *, conversations: bool = False
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE of at most `vocab_size` entries. Padding, start and end are three tokens; for
+    `conversations` there is one for each role, and a chat template.
 
     Deterministic in the texts and their order. It adds no special tokens by itself.
     """
@@ -23,14 +35,17 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[PAD, BOS, EOS],
+        special_tokens=[PAD, BOS, EOS, *(ROLES if conversations else ())],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    trained = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS
     )
+    if conversations:
+        trained.chat_template = TEMPLATE
+    return trained
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -15,7 +15,7 @@ class DataSpec(Section):
     """A data file or folder. The stage decides which columns a row must have.
 
     pretrain: `text` · sft: `prompt`+`completion`, or `messages` · reward and dpo: `prompt`+`chosen`+
-    `rejected` (`prompt` may be empty; optional `margin`; answers may be lists of turns), or OpenAI's
+    `rejected` (`prompt` may be empty; a `margin` if wanted; answers may be lists of turns), or OpenAI's
     `input`+`preferred_output`+`non_preferred_output` · ppo and evaluation: `prompt` or `messages`.
 
     Turns are {role, content} objects; they are written by the tokenizer's chat template. Text is taken

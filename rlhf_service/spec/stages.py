@@ -96,6 +96,10 @@ class DpoStage(SupervisedStage):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of pairs taken to be labelled the wrong way round (conservative DPO)."""
 
+    margins: bool = False
+    """Ask of a pair's gap that it exceeds the row's `margin` (offset DPO, arXiv 2402.10571). Only
+    reward models read margins when false."""
+
 
 class DynamicSamplingSpec(Section):
     """Replace prompts whose responses all score the same (DAPO, arXiv 2503.14476, eq. 11)."""

@@ -24,6 +24,8 @@ from rlhf_service.stages.start import require_length, start, what_learns
 def run_dpo(context: StageContext, stage: DpoStage, field: str) -> None:
     """Train, then export the policy. `field` is the stage's place in the spec, for errors."""
     rows, held_out_rows = pairs_of(context, stage, field)
+    if not stage.margins:
+        rows = [replace(row, margin=0.0) for row in rows]
     begun = start(context, stage, lambda: (row.text() for row in rows))
     require_length(begun, stage.max_length, f"{field}.max_length")
     pairs = encode_answers(rows, begun.tokenizer, stage.max_length, f"{field}.data.path")

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_service.data.turns import converses
 from rlhf_service.errors import UserError
 from rlhf_service.models.adapter import adapt
 from rlhf_service.models.build import build_scratch
@@ -75,7 +76,8 @@ def scratch_tokenizer(
         return load_tokenizer(Path(model.tokenizer))
     folder = context.folder.tokenizer(name)
     if context.group.rank == 0 and not (folder / "tokenizer.json").exists():
-        train_tokenizer(texts(), model.vocab_size).save_pretrained(folder)
+        trained = train_tokenizer(texts(), model.vocab_size, conversations=converses(context.spec))
+        trained.save_pretrained(folder)
     context.group.barrier()
     return load_tokenizer(folder)
 

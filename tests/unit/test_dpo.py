@@ -16,7 +16,7 @@ from rlhf_service.reports import deterministic_part
 from rlhf_service.spec import JobSpec
 from rlhf_service.stages.dpo import answer_logprobs
 from rlhf_service.stages.pipeline import run_pipeline
-from tests.small import stopped_and_resumed
+from tests.small import stopped_and_resumed, write_rows
 
 
 @pytest.fixture
@@ -49,6 +49,21 @@ def test_dpo_starts_at_log_2_and_learns_the_preference(spec, make_context, tmp_p
     assert found[-1].loss < 0.5 and found[-1].accuracy > 0.9 and found[-1].margin > 0.5
     assert found[-1].validation_accuracy is not None
     assert "dpo (dpo, 12 steps)" in (context.folder.model / "README.md").read_text()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_margins_in_the_rows_are_an_offset_when_asked_for(spec, make_context, tmp_path, asked):
+    rows = [{"prompt": "a", "chosen": " good film", "rejected": " bad film", "margin": 0.7}] * 16
+    stages = [stage.model_dump(mode="json") for stage in spec.stages]
+    stages[1]["data"] = {"path": write_rows(tmp_path / "margins.jsonl", rows)}
+    stages[1] |= {"margins": asked, "steps": 1}
+    context = make_context(
+        JobSpec.model_validate(spec.model_dump(mode="json") | {"stages": stages}), tmp_path / "job"
+    )
+    run_pipeline(context)
+    # Policy and reference are the same at first: −log σ(0 − margin).
+    wanted = math.log(1 + math.exp(0.7)) if asked else math.log(2)
+    assert reports(context)[0].loss == pytest.approx(wanted, abs=1e-5)
 
 
 def test_stop_and_resume_gives_the_same_numbers(spec, make_context, tmp_path):
