@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from rlhf_service.cli.connection import connect
-from rlhf_service.cli.plain import plain_errors, read_spec, text_of
+from rlhf_service.cli.plain import plain_errors, read_spec, spec_text
 from rlhf_service.cli.tables import AsJson, print_json, print_record, show
 from rlhf_service.client.call import Call, plain
 from rlhf_service.errors import RlhfError
@@ -25,7 +25,7 @@ SpecFile = Annotated[Path, typer.Argument(help="Job specification, YAML or JSON.
 def check(spec: SpecFile, as_json: AsJson = False) -> None:
     """Check a job as a submission would, and name every wrong field; nothing is submitted."""
     with connect() as client:
-        found = client.drafts.check(text_of(spec))
+        found = client.drafts.check(spec_text(spec))
     if as_json:
         print_record(found)
     for fault in found.faults if not as_json else ():

@@ -36,6 +36,8 @@ COLUMNS = {
     "step": lambda job: steps(job),
     "message": lambda job: job.message,
 }
+CUT = ("name", "message")
+"""Told whole by `rlhf job`."""
 
 
 @jobs_app.command()
@@ -86,7 +88,7 @@ def jobs(
             found += part
             if len(found) >= limit:
                 break
-    show(found[:limit], COLUMNS, as_json, "no job; submit one with `rlhf submit FILE`")
+    show(found[:limit], COLUMNS, as_json, "no job; submit one with `rlhf submit FILE`", CUT)
 
 
 @jobs_app.command()

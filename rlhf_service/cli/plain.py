@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar
 import typer
 import yaml
 
+from rlhf_service.cli.located import located
 from rlhf_service.client import ApiError
 from rlhf_service.errors import RlhfError
 
@@ -44,10 +45,15 @@ def text_of(path: Path) -> str:
         raise RlhfError(f"{path} is neither YAML nor JSON: {fault}") from None
 
 
+def spec_text(path: Path) -> str:
+    """The file's text, its relative paths made absolute. Raises RlhfError."""
+    return located(text_of(path), path.resolve().parent)
+
+
 def read_spec(path: Path) -> dict[str, Any]:
-    """The file's mapping. JSON is YAML too. Raises RlhfError."""
+    """The file's mapping, its relative paths made absolute. JSON is YAML too. Raises RlhfError."""
     try:
-        found = yaml.safe_load(text_of(path))
+        found = yaml.safe_load(spec_text(path))
     except yaml.YAMLError as fault:
         raise RlhfError(f"{path} is neither YAML nor JSON: {fault}") from None
     if not isinstance(found, dict):

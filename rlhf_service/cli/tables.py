@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, OverflowMethod
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -19,19 +20,39 @@ Columns = Mapping[str, Callable[[R], object]]
 """Heading → what stands below it."""
 
 
-def show(found: Sequence[R], columns: Columns[R], as_json: bool, empty: str = "none") -> None:
-    """A table, or a JSON list. The first column is never cut."""
+SHORT = 16
+"""Characters of a column that is never broken."""
+
+UNSEEN = 10_000
+"""Width of a table that goes to a file or another program: every row on one line."""
+
+
+def show(
+    found: Sequence[R],
+    columns: Columns[R],
+    as_json: bool,
+    empty: str = "none",
+    cut: Collection[str] = (),
+) -> None:
+    """A table, or a JSON list. On a narrow terminal the columns in `cut` lose their ends, other long
+    ones are folded, the first and short ones are whole.
+    """
     if as_json:
         print_json([item.model_dump(mode="json") for item in found])
         return
     if not found:
         Console(stderr=True).print(empty, style="dim", markup=False)
         return
-    first, *others = columns
-    table = Table(Column(first, no_wrap=True), *(Column(name, overflow="fold") for name in others))
-    for item in found:
-        table.add_row(*(cell(of(item)) for of in columns.values()))
-    Console().print(table)
+    rows = [[cell(of(item)) for of in columns.values()] for item in found]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        whole = number == 0 or all(len(row[number]) <= SHORT for row in rows)
+        overflow: OverflowMethod = "ellipsis" if name in cut else "fold"
+        table.add_column(name, no_wrap=whole or name in cut, overflow=overflow)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    (console if console.is_terminal else Console(width=UNSEEN)).print(table)
 
 
 def cell(value: object) -> str:
