@@ -9,9 +9,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, OverflowMethod
-from rich.markup import escape
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -43,21 +43,21 @@ def show(
     if not found:
         Console(stderr=True).print(empty, style="dim", markup=False)
         return
-    rows = [[cell(of(item)) for of in columns.values()] for item in found]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    rows = [[text_of(of(item), name in cut) for name, of in columns.items()] for item in found]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, name in enumerate(columns):
-        whole = number == 0 or all(len(row[number]) <= SHORT for row in rows)
-        overflow: OverflowMethod = "ellipsis" if name in cut else "fold"
-        table.add_column(name, no_wrap=whole or name in cut, overflow=overflow)
+        short = all(len(row[number]) <= SHORT for row in rows) and name not in cut
+        table.add_column(name, no_wrap=number == 0 or short, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console()
     (console if console.is_terminal else Console(width=UNSEEN)).print(table)
 
 
-def cell(value: object) -> str:
+def text_of(value: object, cut: bool) -> Text:
     """What others wrote is no markup."""
-    return "" if value is None else escape(str(value))
+    shown = "" if value is None else str(value)
+    return Text(shown, no_wrap=True, overflow="ellipsis") if cut else Text(shown)
 
 
 def print_json(value: Any) -> None:

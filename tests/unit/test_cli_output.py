@@ -9,11 +9,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click import unstyle
+from pydantic import BaseModel
 from rich.console import Console
 from typer.testing import CliRunner
 
 from rlhf_service.cli.app import app
 from rlhf_service.cli.recipe import judge
+from rlhf_service.cli.tables import show
 from rlhf_service.cli.watch import Watcher
 from rlhf_service.client.address import SERVED
 from rlhf_service.client.retry import Retry
@@ -159,3 +162,32 @@ def test_job_ids_stay_whole_in_a_narrow_terminal(monkeypatch):
     ran = runner.invoke(app, ["jobs"])
     assert ran.exit_code == 0, ran.output
     assert job["id"] in ran.output
+
+
+class Row(BaseModel):
+    name: str
+    status: str
+    message: str | None = None
+
+
+ROWS = [Row(name="a" * 30, status="succeeded"), Row(name="b", status="failed", message="so " * 60)]
+
+
+def listed(monkeypatch, capsys, *, terminal: bool) -> list[str]:
+    monkeypatch.setattr(Console, "is_terminal", property(lambda _: terminal))
+    monkeypatch.setenv("COLUMNS", "60")
+    columns = {n: lambda row, n=n: getattr(row, n) for n in ("name", "status", "message")}
+    show(ROWS, columns, False, cut=["message"])
+    return [line.rstrip() for line in unstyle(capsys.readouterr().out).splitlines()]
+
+
+def test_a_list_in_a_narrow_terminal_has_a_line_for_each_row(monkeypatch, capsys):
+    heading, _, one, two = listed(monkeypatch, capsys, terminal=True)
+    assert heading.split() == ["name", "status", "message"]
+    assert one.split() == ["a" * 30, "succeeded"]
+    assert two.startswith("b ") and " failed " in two and two.endswith("…") and len(two) <= 60
+
+
+def test_a_list_in_a_pipe_is_whole(monkeypatch, capsys):
+    *_, two = listed(monkeypatch, capsys, terminal=False)
+    assert two.endswith(("so " * 60).strip())
