@@ -45,13 +45,14 @@ def find_address(
     api_key: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Address:
-    """What is given; else RLHF_URL and RLHF_API_KEY; else the service that runs in this folder; else
-    the one of `rlhf login`. Raises RlhfError when nothing says where, or with which key.
+    """What is given; else RLHF_URL and RLHF_API_KEY; else the service that runs in this folder or the
+    nearest above it; else the one of `rlhf login`. Raises RlhfError when nothing says where, or with
+    which key.
     """
     url = (url or environment.get("RLHF_URL") or "").strip()
     key = (api_key or environment.get("RLHF_API_KEY") or "").strip()
     source = "RLHF_URL"
-    files = (SERVED, config_file(environment))
+    files = (served(), config_file(environment))
     # A key goes only to the address that it was kept with.
     for path in files if not (url and key) else ():
         known = read(path)
@@ -65,6 +66,15 @@ def find_address(
     if not (key.isascii() and key.isprintable()):
         raise RlhfError("the API key has characters that no key has; copy it again")
     return Address(url.rstrip("/"), key, source)
+
+
+def served() -> Path:
+    """What the `rlhf serve` of this folder left, or of the nearest above it that is this user's own."""
+    for folder in Path.cwd().parents if not SERVED.exists() else ():
+        found = folder / SERVED
+        if found.is_file() and found.stat().st_uid == os.getuid():
+            return found
+    return SERVED
 
 
 def read(path: Path) -> dict[str, str]:
@@ -82,7 +92,11 @@ def read(path: Path) -> dict[str, str]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        again = "start `rlhf serve` again" if path == SERVED else "sign in with `rlhf login` again"
+        again = (
+            "start `rlhf serve` again"
+            if path.parent.name == SERVED.parent.name
+            else "sign in with `rlhf login` again"
+        )
         raise RlhfError(f"{path} is damaged; {again}, which writes it anew")
     return {name: value for name, value in found.items() if isinstance(value, str)}
 

@@ -45,6 +45,16 @@ def test_what_is_nearer_comes_first(monkeypatch):
     assert find_address("http://given", "g").url == "http://given"
 
 
+def test_the_service_of_a_folder_above_is_found_when_it_is_ones_own(home, monkeypatch):
+    serving()
+    (home / "work" / "data" / "runs").mkdir(parents=True)
+    monkeypatch.chdir(home / "work" / "data" / "runs")
+    assert find_address() == Address("http://here", "theirs", str(home / "work" / SERVED))
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    with pytest.raises(RlhfError, match="no service to talk to"):
+        find_address()
+
+
 def test_a_kept_key_goes_only_to_the_address_it_was_kept_with(monkeypatch):
     keep(Address("http://kept", "mine"), config_file())
     serving()
