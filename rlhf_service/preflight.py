@@ -50,7 +50,7 @@ def preflight(
         name: mean_score(reward.score([answered(r, text(r), encode) for r in asked]))
         for name, text in trivial_answers(asked, columns).items()
     }
-    failures = Counter(o.kind for o in outcomes if isinstance(o, ScoreFailure))
+    failed = [outcome for outcome in outcomes if isinstance(outcome, ScoreFailure)]
     equal = equal_share(sampled, outcomes)
     found = PreflightCompleted(
         stage=stage,
@@ -58,12 +58,12 @@ def preflight(
         mean=fmean(values) if values else None,
         standard_deviation=stdev(values) if len(values) > 1 else None,
         quartiles=tuple(quantiles(values, n=4)) if len(values) > 1 else (),
-        failures=dict(failures),
+        failures=dict(Counter(failure.kind for failure in failed)),
         equal_groups=equal,
         scores_per_second=len(outcomes) / max(seconds, 1e-9),
         trivial=trivial,
     )
-    return found.model_copy(update={"warnings": tuple(warnings_of(found))})
+    return found.model_copy(update={"warnings": tuple(warnings_of(found, failed[:1]))})
 
 
 def reference_columns(reward: RewardSpec) -> list[str]:
@@ -138,13 +138,14 @@ def equal_share(rollouts: Sequence[Rollout], outcomes: Sequence[ScoreOutcome]) -
     return fmean(not teaches(group) for group in several) if several else None
 
 
-def warnings_of(found: PreflightCompleted) -> list[str]:
-    """What speaks against training on this reward."""
+def warnings_of(found: PreflightCompleted, first: Sequence[ScoreFailure] = ()) -> list[str]:
+    """What speaks against training on this reward, of whose failures `first` is one."""
     said = []
     failed = sum(found.failures.values())
     if failed > FAILURES * found.n:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(found.failures.items()))
-        said.append(f"{failed} of {found.n} responses could not be scored ({kinds})")
+        why = "".join(f"; the first: {failure.message}" for failure in first)
+        said.append(f"{failed} of {found.n} responses could not be scored ({kinds}){why}")
     if found.mean is None or found.standard_deviation is None:
         return said
     if found.standard_deviation == 0:

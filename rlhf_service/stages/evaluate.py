@@ -18,7 +18,7 @@ from rlhf_service.events import (
 )
 from rlhf_service.ports import Group
 from rlhf_service.prompts import PromptSource
-from rlhf_service.records import Rollout, Score, ScoreOutcome
+from rlhf_service.records import Rollout, Score, ScoreFailure, ScoreOutcome
 from rlhf_service.step import PpoRun
 
 EVALUATION_SEED_OFFSET = 1_000_003
@@ -79,9 +79,12 @@ def measure(
     everyone: list[list[tuple[int, int, float | None]]] = group.gather(mine)
     scores = tuple(score for _, _, score in sorted(chain.from_iterable(everyone), key=place))
     values = [score for score in scores if score is not None]
+    failed = group.gather(next((o for o in outcomes if isinstance(o, ScoreFailure)), None))
     if not values:
+        first = next(failure for failure in failed if failure is not None)
         raise RewardFailed(
-            f"no held-out response could be scored by {name!r}; mend the reward and resume"
+            f"no held-out response could be scored by {name!r}; the first: {first.kind}: "
+            f"{first.message}; mend the reward and resume"
         )
     mean, error = mean_and_error(values)
     return Measured(name=name, mean=mean, standard_error=error, n=len(values), scores=scores)

@@ -122,7 +122,7 @@ def test_a_reward_that_always_fails_ends_the_job(pipeline_spec, make_context, tm
         raise ValueError("the scorer is down")
 
     context = make_context(pipeline_spec, tmp_path / "job", Guarded(FunctionReward(broken)))
-    with pytest.raises(RewardFailed, match="no held-out response could be scored"):
+    with pytest.raises(RewardFailed, match="could be scored by 'reward'; the first: raised: "):
         run_pipeline(context)
 
 

@@ -89,7 +89,7 @@ def test_failures_are_counted_by_kind_and_never_scored_zero():
 
     found = preflight("ppo", sampled(["x", "yy"]), Flaky(), ["reference"], lambda text: (0,))
     assert found.failures == {"timeout": 2} and found.mean > 1
-    assert found.warnings[0] == "2 of 8 responses could not be scored (timeout 2)"
+    assert found.warnings[0] == "2 of 8 responses could not be scored (timeout 2); the first: late"
 
 
 def changed(spec, **preflight_):
