@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 setup: $(READY)
 
 demo: $(READY)
-	$(BIN)/rlhf demo --port 0
+	$(BIN)/rlhf demo
 
 serve: $(READY)
 	$(BIN)/rlhf serve

@@ -247,7 +247,7 @@ def main() -> int:
         command.add_argument(
             "--port",
             type=int,
-            default=8000,
+            default=8000 if name == "serve" else 0,
             help="port of the API; 0 takes a free one (default %(default)s)",
         )
         command.set_defaults(run=act)

@@ -66,7 +66,8 @@ def draw_lines(lines: Mapping[str, Series]) -> str:
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     for name, line in lines.items():
-        axes.plot(line.steps, line.values, label=name, linewidth=1.2)
+        marker = "o" if len(line.steps) == 1 else None
+        axes.plot(line.steps, line.values, label=name, linewidth=1.2, marker=marker)
     axes.set_xlabel("step")
     axes.grid(alpha=0.3)
     if len(lines) > 1:

@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from rlhf_service.events import JobStopped
+from rlhf_service.events import JobStopped, StageStarted
 from rlhf_service.job import StopReason
 from tests.api.test_artefacts import save_checkpoint
 from tests.api.world import Driver
@@ -141,6 +141,11 @@ async def test_alarms_are_raised_with_advice_and_cleared(site, window):
     await expect(alarms).not_to_contain_text("KL per token")
     await page.get_by_text("1 alarm cleared").click()
     await expect(page.get_by_text("KL per token in grpo, steps 2 to 4")).to_be_visible()
+    # What was said of a stage that is over makes room for the next.
+    await driver.say(StageStarted(stage="rloo", kind="rloo", steps=2))
+    await expect(alarms).to_have_text("")
+    await page.get_by_text("2 notices of earlier stages").click()
+    await expect(page.get_by_text("1 prompt of grpo set aside")).to_be_visible()
 
 
 async def test_held_out_results_and_samples_side_by_side(site, window):
