@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import socket
@@ -31,6 +32,8 @@ from rlhf_service.storage import write_private
 
 START_SECONDS = 60
 STOP_SECONDS = 15
+STEADY_SECONDS = 120
+"""A cluster that ends sooner than this after it was started again is given up."""
 CONNECTION = "connection.json"
 """In the state folder: where the service is and with which key, for the command line."""
 
@@ -46,6 +49,7 @@ class Embedded:
         self.new_key: str | None = None
         self._data_roots = data_roots
         self._api: subprocess.Popen[bytes] | None = None
+        self._revived = -math.inf
 
     def __enter__(self) -> Embedded:
         try:
@@ -89,11 +93,21 @@ class Embedded:
         return None if self._api is None else self._api.pid
 
     def tend(self) -> None:
-        """Start the control plane again if it died. Raises RlhfError when the cluster did."""
+        """Start again what died: the cluster (its jobs then go on from their checkpoints) or the control
+        plane. Raises RlhfError when the cluster cannot be kept up.
+        """
         if not self.cluster.alive:
-            raise RlhfError(f"the Ray cluster ended; see {self.folder / 'ray' / 'ray.log'}")
+            self._revive_cluster()
         if self._api is not None and self._api.poll() is not None:
             self._start_api()
+
+    def _revive_cluster(self) -> None:
+        ended = f"the Ray cluster ended; see {self.folder / 'ray' / 'ray.log'}"
+        if time.monotonic() - self._revived < STEADY_SECONDS:
+            raise RlhfError(f"{ended}; it had just been started again")
+        print(f"{ended}; starting it again", file=sys.stderr, flush=True)
+        self.cluster.restart()
+        self._revived = time.monotonic()
 
     def _configure(self) -> None:
         os.environ.update(

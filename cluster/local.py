@@ -60,6 +60,8 @@ class LocalCluster:
         self._process: subprocess.Popen[bytes] | None = None
         self._temporary: Path | None = None
         self._lock: TextIO | None = None
+        self._token = secrets.token_hex(32)
+        self._ports: list[int] = []
         self.address = ""
         """`host:port` at which drivers and further machines join."""
         self.dashboard_url = ""
@@ -79,17 +81,18 @@ class LocalCluster:
         """Start it and wait until it takes jobs. Raises LauncherError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._claim()
-        write_private(self.token_file, secrets.token_hex(32))
+        write_private(self.token_file, self._token)
         # Unix sockets lie below it, and their paths have a short limit.
         self._temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
         write_atomically(self._folder / "temporary", str(self._temporary))
-        ports = free_ports(len(PORTS))
+        again = bool(self._ports)
+        ports = self._ports = self._ports or free_ports(len(PORTS))
         self.address = f"127.0.0.1:{ports[0]}"
         self.dashboard_url = f"http://127.0.0.1:{ports[1]}"
         self.metrics_address = f"127.0.0.1:{ports[7]}"
         # Processes that are killed leave temporary files; they go with the folder.
         scratch = {"TMPDIR": str(self._temporary)}
-        log = (self._folder / "ray.log").open("wb")
+        log = (self._folder / "ray.log").open("ab" if again else "wb")
         self._process = subprocess.Popen(
             head_command(self._num_cpus, self._temporary, ports),
             stdout=log,
@@ -102,12 +105,18 @@ class LocalCluster:
         os.environ.update(self.environment)
         self._wait_until_ready()
 
+    def restart(self) -> None:
+        """Start it anew, empty, at the same addresses and with the same token. Raises LauncherError."""
+        self.stop()
+        self.start()
+
     def stop(self) -> None:
         """Stop every process it started and remove its files."""
         if self._process is None:
             self._release()
             return
-        family = descendants(self._process.pid)
+        # Should the first of them be dead, the others are known by their folder.
+        family = descendants(self._process.pid) or mentioning(str(self._temporary))
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
@@ -241,6 +250,16 @@ def descendants(pid: int) -> list[psutil.Process]:
         return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def mentioning(text: str) -> list[psutil.Process]:
+    """Processes with `text` in their command."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(text in word for word in process.cmdline()):
+                found.append(process)
+    return found
 
 
 def kill_and_wait(processes: Sequence[psutil.Process], seconds: float) -> None:

@@ -115,6 +115,7 @@ MENDED = {"rollout actor": "rollout-0", "learner rank": "learner"}
     [
         ("rollout actor", "reward actor", "pause", "weight store", "control plane"),
         ("learner rank", "Ray Train's controller", "driver"),
+        ("Ray head",),
     ],
     ids=lambda roles: " then ".join(roles),
 )
@@ -148,7 +149,7 @@ def test_kill_9_of_any_process_changes_nothing(service, client, spec, undisturbe
     if "learner rank" in roles:
         assert "learner" in said
     # What only the next attempt can mend.
-    begun = 1 + len({"driver", "Ray Train's controller", "pause"} & set(roles))
+    begun = 1 + len({"driver", "Ray Train's controller", "pause", "Ray head"} & set(roles))
     assert len(client.jobs.get(job).model_dump()["attempts"]) == begun
 
 
@@ -163,6 +164,14 @@ def kill(service, client, job, role) -> None:
     if role == "control plane":
         os.kill(service.api_pid, signal.SIGKILL)
         wait_until(lambda: service.tend() is None and answers(client, job), 60, "its return")
+        return
+    if role == "Ray head":
+        head, token = service.cluster.address, service.cluster.token_file.read_text()
+        [gcs] = processes(service, "gcs_server")
+        os.kill(gcs.pid, signal.SIGKILL)
+        wait_until(lambda: not service.cluster.alive, 60, "the end of the cluster")
+        service.tend()
+        assert (service.cluster.address, service.cluster.token_file.read_text()) == (head, token)
         return
     victims = processes(service, ROLES[role])
     assert victims, f"no {role} is running"
