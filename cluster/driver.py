@@ -68,6 +68,7 @@ def main() -> int:
         format="%(asctime)s %(name)s %(message)s",
         handlers=[logging.StreamHandler(), logging.FileHandler(folder.driver_log(args.attempt))],
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every batch of events
     go_on(folder, args.attempt)
     spec = JobSpec.model_validate_json(folder.spec.read_text(encoding="utf-8"))
     signal.signal(signal.SIGTERM, stopper(folder, args.attempt))

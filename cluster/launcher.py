@@ -233,6 +233,13 @@ def is_shared(actor: dict[str, Any]) -> bool:
     return bool(actor.get("is_detached")) and not (actor["name"] or "").startswith("rlhf/")
 
 
+def innermost(fault: BaseException) -> str:
+    """What a failure began with, in few words: `Connection refused`."""
+    while (cause := fault.__cause__ or fault.__context__) is not None:
+        fault = cause
+    return getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+
+
 @contextmanager
 def translated(address: str) -> Iterator[None]:
     """Whatever goes wrong with the cluster as a LauncherError."""
@@ -240,7 +247,7 @@ def translated(address: str) -> Iterator[None]:
         yield
     except (requests.RequestException, ConnectionError, OSError) as fault:
         raise LauncherUnreachable(
-            f"the Ray cluster at {address} does not answer: {fault}"
+            f"the Ray cluster at {address} does not answer ({innermost(fault)})"
         ) from fault
     except (RayError, RuntimeError, ValueError, KeyError, TypeError) as fault:
         # Ray's text may be a traceback and a last line of one full stop.

@@ -19,21 +19,26 @@ from api.service.views import progress
 from api.store.tables import FineTuneRow, JobRow
 from api.store.types import now
 from rlhf_service.events import (
+    AlarmCleared,
     AlarmRaised,
     CheckpointSaved,
+    EvaluationCompared,
     EvaluationCompleted,
     JobStopped,
     Log,
+    MemoryMeasured,
+    PreflightCompleted,
     PromptQuarantined,
     Recovered,
     RoleStopped,
+    SamplesDrawn,
     StageCompleted,
     StageStarted,
     StatusChanged,
     StepCompleted,
     StoredEvent,
 )
-from rlhf_service.job import JobStatus, StopReason
+from rlhf_service.job import JobStatus
 from rlhf_service.reports import PpoReport, PreferenceReport, StepReport, SupervisedReport
 
 STATUS: Mapping[JobStatus, Any] = {
@@ -122,10 +127,27 @@ def sentence(stored: StoredEvent) -> tuple[str, str]:
             return "info", f"Step {step}/{steps}: {told}"
         case EvaluationCompleted(step=step, mean=mean):
             return "info", f"Evaluation after step {step}: mean reward {mean:.4g}"
+        case EvaluationCompared(differences=differences):
+            told = ", ".join(
+                f"{d.name} {d.difference:+.4g} (p {d.p_value:.2g})" for d in differences
+            )
+            return "info", f"After training against before: {told}"
+        case PreflightCompleted(n=n, mean=None):
+            return "warn", f"Reward tried before training: none of {n} responses could be scored"
+        case PreflightCompleted(n=n, mean=mean, warnings=warnings):
+            told = "".join(f"; {warning}" for warning in warnings)
+            level = "warn" if warnings else "info"
+            return level, f"Reward tried on {n} responses before training: mean {mean:.4g}{told}"
+        case SamplesDrawn(step=step, samples=samples):
+            return "info", f"{len(samples)} samples of step {step}"
+        case MemoryMeasured(role=role, process=process, peak=peak):
+            return "info", f"{role} {process} held at most {peak / 2**20:.0f} MiB of memory"
         case CheckpointSaved(stage=stage, step=step):
             return "info", f"Checkpoint of stage {stage} at step {step} is saved"
         case AlarmRaised(alarm=alarm, advice=advice):
             return "warn", f"Alarm {alarm}: {advice}"
+        case AlarmCleared(alarm=alarm):
+            return "info", f"Alarm {alarm} is over"
         case RoleStopped(role=role, message=message) | Recovered(role=role, message=message):
             return "warn", f"{role}: {message}"
         case PromptQuarantined(prompt=prompt, message=message):
@@ -133,14 +155,8 @@ def sentence(stored: StoredEvent) -> tuple[str, str]:
         case Log(level=level, message=message):
             return "warn" if level == "warning" else level, message
         case JobStopped(reason=reason, message=message):
-            level = (
-                "info"
-                if reason in (StopReason.COMPLETED, StopReason.CANCELLED_BY_USER)
-                else "error"
-            )
+            level = "error" if reason.to_status() is JobStatus.FAILED else "info"
             return level, f"The attempt ended: {message or reason}"
-        case other:
-            return "info", other.type.replace("_", " ").capitalize()
 
 
 def figures(report: StepReport) -> dict[str, float]:

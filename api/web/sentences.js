@@ -25,7 +25,6 @@ const SENTENCES = {
   prompt_quarantined: (e) => `${at(e)}: prompt ${e.prompt} set aside: ${e.message}`,
   memory: (e) => `${e.role} ${e.process} held at most ${bytes(e.peak)}${e.gpu_peak ? `, ${bytes(e.gpu_peak)} on the GPU` : ""}`,
   log: (e) => e.message,
-  memory: (e) => `${e.role} ${e.process} held ${(e.peak / 2 ** 20).toFixed(0)} MiB at most.`,
   job_stopped: (e) => `The attempt ended: ${words(e.reason).toLowerCase()}${e.message ? `: ${e.message}` : ""}`,
 };
 
