@@ -9,6 +9,15 @@ from typing import Any
 Near = Callable[[Sequence[int | str]], str]
 """Location of an unknown field → the name that was meant; empty when none is near."""
 
+PLAINLY = {
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a section of fields",
+    "model_type": "must be a section of fields",
+    "model_attributes_type": "must be a section of fields, sent as JSON",
+}
+"""pydantic's kinds of error, where its words are of Python."""
+
 ABSENT = object()
 """Where a request has nothing."""
 
@@ -23,6 +32,10 @@ def explain(error: Mapping[str, Any], body: object, near: Near) -> dict[str, str
         message = "there is no such field; " + (f"did you mean {meant!r}?" if meant else "drop it")
     elif error["type"] == "missing":
         message = "is required; add it"
+    elif error["type"] in PLAINLY:
+        message = PLAINLY[error["type"]]
+    elif error["type"] == "too_short":
+        message = f"needs at least {error.get('ctx', {}).get('min_length', 1)} of them"
     elif error["type"] == "json_invalid":
         field, message = None, f"the body is not JSON: {error.get('ctx', {}).get('error', '')}"
     # A check over several fields names the one it is about at the start of its message.

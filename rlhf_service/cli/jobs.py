@@ -143,13 +143,17 @@ def clone(
     job: JobId,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Field and value, `seed=1`, `stages=@new.yaml`; repeatable."),
+        typer.Option(
+            "--set",
+            help="Field and value, `seed=1`, `stages.ppo.steps=9`, `stages=@new.yaml`; repeatable.",
+        ),
     ] = None,
     watch: Watch = False,
 ) -> None:
     """Submit a job once more, with changes to its specification."""
     with connect() as client:
-        begun(client, client.jobs.clone(job, changed(changes or ())), watch)
+        patch = changed(changes or (), client.jobs.get(job).spec)
+        begun(client, client.jobs.clone(job, patch), watch)
 
 
 @jobs_app.command()

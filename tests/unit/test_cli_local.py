@@ -123,16 +123,33 @@ def test_preflight_names_the_stages_there_are(rlhf, tmp_path):
     ],
 )
 def test_changes_of_a_job_are_a_merge_patch(words, patch):
-    assert changed(words) == patch
+    assert changed(words, {"seed": 0, "stages": [{"type": "pretrain"}]}) == patch
+
+
+def test_members_of_a_list_are_changed_by_name_or_number():
+    spec = {
+        "seed": 0,
+        "stages": [{"name": "sft", "steps": 9}, {"name": "ppo", "ppo": {"epochs": 4}}],
+    }
+    words = ("stages[0].steps=3", "stages.ppo.ppo.epochs=1", "stages.1.steps=2", "seed=4")
+    assert changed(words, spec) == {
+        "seed": 4,
+        "stages": [{"name": "sft", "steps": 3}, {"name": "ppo", "ppo": {"epochs": 1}, "steps": 2}],
+    }
+    assert changed(["stages.sft={name: dpo}"], spec)["stages"][0] == {"name": "dpo"}
+    assert spec["stages"][0]["steps"] == 9
+    for word in ("stages.rloo.steps=1", "stages[2].steps=1"):
+        with pytest.raises(RlhfError, match="there are sft, ppo"):
+            changed([word], spec)
 
 
 def test_changes_can_stand_in_a_file_and_wrong_ones_are_named(tmp_path):
     (tmp_path / "new.yaml").write_text("- type: dpo\n")
-    assert changed([f"stages=@{tmp_path / 'new.yaml'}"]) == {"stages": [{"type": "dpo"}]}
-    for word in ("seed", "=1", "a..b=1", "stages[0].steps=1", "x=["):
+    assert changed([f"stages=@{tmp_path / 'new.yaml'}"], {}) == {"stages": [{"type": "dpo"}]}
+    for word in ("seed", "=1", "a..b=1", "x=["):
         with pytest.raises(RlhfError, match=re.escape(f"--set {word}: ")):
-            changed([word])
+            changed([word], {})
     with pytest.raises(RlhfError, match="/none cannot be read"):
-        changed(["x=@/none"])
+        changed(["x=@/none"], {})
     with pytest.raises(RlhfError, match="set already"):
-        changed(["a=1", "a.b=2"])
+        changed(["a=1", "a.b=2"], {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from rlhf_service.explain import explain
 from rlhf_service.job import TERMINAL, TRANSITIONS, JobStatus, StopReason, can_move
 from rlhf_service.spec import JobSpec
 
@@ -100,3 +101,20 @@ def test_every_living_status_can_end():
                     reached.add(after)
                     frontier.append(after)
         assert reached & TERMINAL == TERMINAL or status is JobStatus.CANCELLING
+
+
+@pytest.mark.parametrize(
+    "given, field, says",
+    [
+        ({"name": "x", "stages": {"0": {}}}, "stages", "must be a list"),
+        ({"name": "x", "stages": []}, "stages", "needs at least 1 of them"),
+        ({"name": "x", "learner": 3}, "learner", "must be a section of fields"),
+    ],
+)
+def test_refusals_are_in_a_users_words(given, field, says):
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(given)
+    told = [explain(dict(error), given, lambda _: "") for error in refused.value.errors()]
+    assert {"field": field, "message": says}.items() <= next(
+        t for t in told if t["field"] == field
+    ).items()
