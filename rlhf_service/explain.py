@@ -14,9 +14,11 @@ PLAINLY = {
     "list_type": "must be a list",
     "dict_type": "must be a section of fields",
     "model_type": "must be a section of fields",
-    "model_attributes_type": "must be a section of fields, sent as JSON",
+    "model_attributes_type": "must be a section of fields",
 }
 """pydantic's kinds of error, where its words are of Python."""
+
+NO_OBJECT = "must be a JSON object, sent with Content-Type: application/json"
 
 ABSENT = object()
 """Where a request has nothing."""
@@ -33,7 +35,7 @@ def explain(error: Mapping[str, Any], body: object, near: Near) -> dict[str, str
     elif error["type"] == "missing":
         message = "is required; add it"
     elif error["type"] in PLAINLY:
-        message = PLAINLY[error["type"]]
+        message = PLAINLY[error["type"]] if field else f"the body {NO_OBJECT}"
     elif error["type"] == "too_short":
         message = f"needs at least {error.get('ctx', {}).get('min_length', 1)} of them"
     elif error["type"] == "json_invalid":

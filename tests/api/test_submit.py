@@ -34,7 +34,7 @@ BAD = [
         "did you mean 'batch_size'",
     ),
     ("unknown stage type", stage(type="distil"), 422, "stages[0]", "pretrain"),
-    ("no data", stage(data=None), 422, "stages[0].data", "valid"),
+    ("no data", stage(data=None), 422, "stages[0].data", "a section of fields"),
     (
         "batch does not divide",
         top(resources={"learner": {"num_workers": 3}}),
@@ -263,3 +263,11 @@ async def test_unknown_ids_are_not_found(world: World) -> None:
     queued = (await world.submit())["id"]
     assert (await world.client.get(f"/v1/models/{queued}")).status_code == 404
     assert (await world.client.get("/nowhere")).json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_body_that_is_not_sent_as_json_is_told_so(world: World) -> None:
+    refused = await world.client.post(
+        "/v1/jobs", content=b"name: x", headers={"content-type": "application/yaml"}
+    )
+    assert refused.status_code == 422
+    assert "must be a JSON object, sent with Content-Type" in refused.json()["detail"]
