@@ -55,6 +55,11 @@ class Fetch:
         return self.retry.pause(self._failures)
 
 
+def named(into: Path, path: str) -> Path:
+    """Where the job's file `path` goes: `into`, or under its own name when that is a folder."""
+    return into / PurePosixPath(path).name if into.is_dir() else into
+
+
 def below(folder: Path, path: str) -> Path:
     """Where a job's file goes. Raises ApiError for a path that leads out of the folder."""
     parts = PurePosixPath(path)

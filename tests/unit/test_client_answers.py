@@ -254,6 +254,13 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(either, tmp_path):
     assert (tmp_path / "f").read_bytes() == b"xy"
 
 
+def test_into_a_folder_a_file_comes_under_its_own_name(either, tmp_path):
+    asked = says(httpx.Response(200, content=b"{}"))
+    found = either.do(asked, lambda c: c.jobs.download("job-1", "model/config.json", tmp_path))
+    assert found == tmp_path / "config.json" and found.read_bytes() == b"{}"
+    assert list(tmp_path.iterdir()) == [found]
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x"])
 def test_no_file_is_written_outside_the_folder(either, tmp_path, path):
     listed = {"path": path, "bytes": 1, "modified_at": "2026-01-01T00:00:00Z"}

@@ -13,7 +13,7 @@ import httpx
 
 from rlhf_service.client.call import Call
 from rlhf_service.client.calls import admin, drafts, files, jobs, keys, models, webhooks
-from rlhf_service.client.fetch import Fetch, below
+from rlhf_service.client.fetch import Fetch, below, named
 from rlhf_service.client.frames import ANSWER_TIMEOUT, Following, delta, refuse_answer
 from rlhf_service.client.logs import LOG_SECONDS, LogReading
 from rlhf_service.client.records import Job, SampleSet
@@ -101,8 +101,10 @@ class AsyncJobs(AsyncResource):
             await asyncio.sleep(LOG_SECONDS)
 
     async def download(self, job_id: str, path: str, into: Path | str) -> Path:
-        """Fetch one of the job's files; after a break only what is missing. Raises ApiError."""
-        fetch = Fetch(jobs.artefact(job_id, path), Path(into), self._client.retry)
+        """Fetch one of the job's files, into a folder under its own name; after a break only what is
+        missing. Raises ApiError.
+        """
+        fetch = Fetch(jobs.artefact(job_id, path), named(Path(into), path), self._client.retry)
         while not fetch.done:
             try:
                 async with self._client.stream("GET", fetch.path, headers=fetch.headers()) as reply:
