@@ -114,11 +114,21 @@ def _read(spec: DataSpec, field: str, parse: Callable[[Item], Row]) -> list[Row]
             if len(faults) == MOST_FAULTS:
                 break
     if faults:
-        told = "; ".join(f"{place}: {fault}" for place, fault in faults)
-        raise BadRows(f"{spec.path} {told}", field, tuple(faults))
+        raise BadRows(f"{spec.path} {told(faults)}", field, tuple(faults))
     if not rows:
         raise DataError(f"{spec.path} has no rows; add at least one", field)
     return rows
+
+
+def told(faults: list[tuple[str, str]]) -> str:
+    """Bad rows in one sentence, `line 3, 5: …`; what is wrong with several is said once."""
+    places: dict[str, list[str]] = {}
+    for place, fault in faults:
+        places.setdefault(fault, []).append(place)
+    return "; ".join(
+        f"{', '.join([first, *(other.split()[-1] for other in others)])}: {fault}"
+        for fault, (first, *others) in places.items()
+    )
 
 
 def _renamed(item: Item | BadRow, columns: Mapping[str, str]) -> Item:
