@@ -83,6 +83,18 @@ async def to_the_front() -> RedirectResponse:
     return RedirectResponse("/ray/", 307)
 
 
+@router.get("/")
+async def front(request: Request, credentials: Credentials, parts: ServicesDep) -> Response:
+    """The dashboard's page; a browser that is not signed in is sent to where it can."""
+    try:
+        caller = await looking(request, credentials, parts)
+    except NotSignedIn:
+        if credentials is not None or "text/html" not in request.headers.get("accept", ""):
+            raise
+        return RedirectResponse("/ray/session", 303)
+    return await look("", request, parts, caller)
+
+
 @router.api_route("/{path:path}", methods=["GET", "HEAD"])
 async def look(
     path: str,

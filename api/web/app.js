@@ -21,7 +21,7 @@ const ROUTES = [
   [/^playground(=|$)/, "Playground", (host, found, signal) => playgroundView(host, ids(found), signal)],
   [/^/, "Jobs", (host, found, signal) => jobsView(host, signal)],
 ];
-// The Ray dashboard shows every tenant's jobs: it is the operator's, who signs in there once more.
+// The Ray dashboard shows every tenant's jobs: it is the operator's.
 let known = null;
 async function offerRay() {
   if (known === key.get()) return;
@@ -30,6 +30,16 @@ async function offerRay() {
   ray.hidden = true;
   const me = await get("/v1/me").catch(() => null);
   ray.hidden = !me?.scopes.includes("admin");
+}
+
+// In a tab of its own, by a session that this key begins.
+function openRay(event) {
+  event.preventDefault();
+  const form = el("form", { method: "post", action: "/ray/session", target: "_blank", rel: "noopener", hidden: true },
+    el("input", { type: "hidden", name: "api_key", value: key.get() }));
+  document.body.append(form);
+  form.submit();
+  form.remove();
 }
 
 const ids = (text) => (text.split("=")[1] ?? "").split(",").filter(Boolean);
@@ -74,6 +84,7 @@ addEventListener("signed-out", ({ detail }) => {
   said = detail;
   route();
 });
+document.getElementById("ray").addEventListener("click", openRay);
 document.getElementById("leave").addEventListener("click", () => { key.forget(); said = null; location.hash = ""; route(); });
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 route();

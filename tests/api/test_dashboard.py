@@ -173,6 +173,11 @@ async def test_a_browser_signs_in_once(
     async with browser(here, "https") as user:
         form = await user.get("/ray/session")
         assert 'action="/ray/session"' in form.text
+        page = {"accept": "text/html,application/xhtml+xml"}
+        sent = await user.get("/ray/", headers=page)
+        assert (sent.status_code, sent.headers["location"]) == (303, "/ray/session")
+        wrong = page | {"authorization": "Bearer rlhf_wrong"}
+        assert (await user.get("/ray/", headers=wrong)).status_code == 401
         refused = await user.post("/ray/session", data={"api_key": "rlhf_wrong"})
         assert (refused.status_code, "set-cookie" in refused.headers) == (401, False)
         key = (await here.client.post("/v1/keys", json={"scopes": ["admin"]})).json()
@@ -189,6 +194,7 @@ async def test_a_browser_signs_in_once(
         real = sessions.time.time
         monkeypatch.setattr(sessions.time, "time", lambda: real() + sessions.SESSION_SECONDS + 1)
         assert (await user.get("/ray/")).status_code == 401
+        assert (await user.get("/ray/", headers=page)).status_code == 303
         monkeypatch.setattr(sessions.time, "time", real)
         assert (await user.get("/ray/")).status_code == 200
         await here.client.delete(f"/v1/keys/{key['id']}")

@@ -29,6 +29,19 @@ async def test_a_wrong_key_is_refused_and_asked_for_again(site, chromium):
         assert await page.evaluate("sessionStorage.length") == 0
 
 
+async def test_the_ray_dashboard_opens_with_the_pages_own_key(site, window):
+    page = await window.go()
+    async with page.context.expect_page() as opening:
+        await page.get_by_role("link", name="Ray").click()
+    tab = await opening.value
+    # No cluster stands behind this service: what is seen of the dashboard is that it may be asked.
+    await tab.wait_for_url(f"{site.url}/ray/")
+    await expect(tab.locator("body")).to_contain_text("Ray's dashboard does not answer")
+    (cookie,) = await page.context.cookies(f"{site.url}/ray/")
+    assert (cookie["path"], cookie["httpOnly"], cookie["sameSite"]) == ("/ray", True, "Strict")
+    assert await page.locator("form[action='/ray/session']").count() == 0
+
+
 async def test_jobs_show_their_state_live_and_are_filtered(site, window):
     job_id, driver = await grpo_job(site.world)
     await site.world.submit(name="Later")
