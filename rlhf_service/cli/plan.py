@@ -131,7 +131,7 @@ def show(console: Console, plan: JobPlan) -> None:
         )
     console.print(stages)
     verdict = {True: "fits", False: "does not fit", None: "whether it fits is not known"}
-    console.print(f"[bold]{verdict[plan.fits]}[/bold]; {figure(plan.seconds)} s in all")
+    console.print(f"[bold]{verdict[plan.fits]}[/bold]; {duration(plan.seconds)}")
     for reason in plan.reasons:
         console.print(f"- {escape(reason)}", highlight=False)
     for one in plan.advice:
@@ -141,6 +141,12 @@ def show(console: Console, plan: JobPlan) -> None:
         )
     for assumed in plan.assumptions:
         console.print(f"[dim]assumed: {escape(assumed)}[/dim]", highlight=False)
+
+
+def duration(estimate: Estimate) -> str:
+    """Of the whole job."""
+    known = estimate.value is not None
+    return f"{figure(estimate)} s in all" if known else "how long it takes is not known"
 
 
 def size(estimate: Estimate) -> str:
