@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from rlhf_service.data.templates import chat_template, tokenizer_config
 
 Turn = dict[str, str]
 """role, content."""
@@ -55,17 +56,8 @@ def transcript_of(folder: Path | None) -> Transcript:
     """How the model in `folder` is spoken to; None is a model that has yet to be made."""
     if folder is None:
         return Plain()
-    config = tokenizer_config(folder)
-    source = config.get("chat_template")
-    if isinstance(source, list):
-        named = {
-            part.get("name"): part.get("template") for part in source if isinstance(part, dict)
-        }
-        source = named.get("default")
-    own = folder / "chat_template.jinja"
-    if own.is_file():
-        source = own.read_text(encoding="utf-8")
-    if not isinstance(source, str) or not source:
+    source, config = chat_template(folder), tokenizer_config(folder)
+    if source is None:
         return Plain()
     tokens = {
         name: text
@@ -73,15 +65,6 @@ def transcript_of(folder: Path | None) -> Transcript:
         if (text := token_text(config.get(name))) is not None
     }
     return Templated(environment().from_string(source), tokens)
-
-
-def tokenizer_config(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json; empty when there is none that can be read."""
-    try:
-        found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def token_text(token: object) -> str | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from rlhf_service.data.sources import BadRow, Item, items
+from rlhf_service.data.templates import chat_template
 from rlhf_service.errors import DataError
 from rlhf_service.spec.data import DataSpec
 from rlhf_service.spec.job import JobSpec
@@ -21,9 +21,6 @@ LOOKED_AT = 1000
 
 COLUMNS = ("messages", "prompt", "chosen")
 """A row is a conversation when one of them is a list."""
-
-TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
-"""Where a tokenizer's folder has its chat template, when not in tokenizer_config.json."""
 
 
 def converses(spec: JobSpec) -> bool:
@@ -41,7 +38,7 @@ def check_templates(spec: JobSpec) -> None:
         if isinstance(stage, RewardStage) and stage.model is not None:
             continue  # an encoder reads turns as text
         folder = tokenizer_of(origin(spec, stage)[1])
-        if folder is None or not folder.is_dir() or has_template(folder):
+        if folder is None or not folder.is_dir() or chat_template(folder):
             continue  # a folder that is not there is somebody else's to say
         for field, data in data_of(stage, f"stages[{index}]"):
             if holds_turns(data, field):
@@ -81,14 +78,3 @@ def tokenizer_of(model: ModelSpec) -> Path | None:
     """Folder of the tokenizer that a model comes with; None when the job trains one."""
     given = model.path if isinstance(model, FolderModel) else getattr(model, "tokenizer", None)
     return None if given is None else Path(given)
-
-
-def has_template(folder: Path) -> bool:
-    """Whether the tokenizer there says how to write a conversation."""
-    if any((folder / name).exists() for name in TEMPLATES):
-        return True
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(settings, dict) and bool(settings.get("chat_template"))
