@@ -124,7 +124,7 @@ def test_a_plan_and_a_copy_with_changes(service, client, tmp_path):
     assert [stage["stage"] for stage in plan["stages"]] == ["sft"]
     assert client.drafts.plan(spec(service)).stages[0].steps == 10
     told = rlhf("plan", "job.json")
-    assert "memory" in told and "learner" in told and "s in all" in told
+    assert "memory" in told and "learner" in told and "how long it takes is not known" in told
     for words, says in (
         (("--gpu", "none"), "no GPU 'none'"),
         (("--profile", "no.json"), "no.json"),
