@@ -43,7 +43,7 @@ def show(
     if not found:
         Console(stderr=True).print(empty, style="dim", markup=False)
         return
-    rows = [[text_of(of(item), name in cut) for name, of in columns.items()] for item in found]
+    rows = [[cell(of(item), name in cut) for name, of in columns.items()] for item in found]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, name in enumerate(columns):
         short = all(len(row[number]) <= SHORT for row in rows) and name not in cut
@@ -54,7 +54,7 @@ def show(
     (console if console.is_terminal else Console(width=UNSEEN)).print(table)
 
 
-def text_of(value: object, cut: bool) -> Text:
+def cell(value: object, cut: bool) -> Text:
     """What others wrote is no markup."""
     shown = "" if value is None else str(value)
     return Text(shown, no_wrap=True, overflow="ellipsis") if cut else Text(shown)

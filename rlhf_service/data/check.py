@@ -11,7 +11,7 @@ from rlhf_service.data.rows import (
     read_prompts,
     read_text,
 )
-from rlhf_service.data.turns import check_templates
+from rlhf_service.data.turns import check_templates, data_of
 from rlhf_service.errors import DataError
 from rlhf_service.spec.job import JobSpec
 from rlhf_service.spec.reward import RewardSpec, columns_in
@@ -39,9 +39,8 @@ def check_files(spec: JobSpec) -> None:
             check_prompts(stage, at)
             continue
         read = READERS[type(stage)]
-        read(stage.data, f"{at}.data.path")
-        if stage.validation is not None:
-            read(stage.validation, f"{at}.validation.path")
+        for field, data in data_of(stage, at):
+            read(data, field)
 
 
 def check_prompts(stage: PpoStage, at: str) -> None:

@@ -79,8 +79,8 @@ def measure(
     everyone: list[list[tuple[int, int, float | None]]] = group.gather(mine)
     scores = tuple(score for _, _, score in sorted(chain.from_iterable(everyone), key=place))
     values = [score for score in scores if score is not None]
-    failed = group.gather(next((o for o in outcomes if isinstance(o, ScoreFailure)), None))
-    if not values:
+    if not values:  # on every rank, so all of them ask for the others' failures
+        failed = group.gather(next((o for o in outcomes if isinstance(o, ScoreFailure)), None))
         first = next(failure for failure in failed if failure is not None)
         raise RewardFailed(
             f"no held-out response could be scored by {name!r}; the first: {first.kind}: "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
 
@@ -16,8 +15,9 @@ from rlhf_service.cli.app import app
 from rlhf_service.cli.recipe import judge
 from rlhf_service.cli.watch import Watcher, exit_code
 from rlhf_service.client import ApiError, Client
-from rlhf_service.events import EvaluationCompleted, Sample, StatusChanged, StoredEvent
+from rlhf_service.events import EvaluationCompleted, Sample, StatusChanged
 from rlhf_service.job import JobStatus
+from tests.stored import stored
 
 runner = CliRunner()
 
@@ -98,24 +98,13 @@ def test_the_demo_judges_by_three_standard_errors(after, code):
 
 
 def test_watch_ends_with_the_jobs_verdict():
-    def stored(seq: int, event) -> StoredEvent:
-        return StoredEvent(
-            seq=seq,
-            job_id="job-1",
-            attempt=1,
-            producer="a1-driver",
-            producer_seq=seq,
-            created_at=datetime.now(UTC),
-            event=event,
-        )
-
     shown = io.StringIO()
     watcher = Watcher(Console(file=shown, width=120))
     status = watcher.run(
         [
-            stored(1, StatusChanged(status=JobStatus.RUNNING)),
-            stored(2, evaluation(0, 0.25)),
-            stored(3, StatusChanged(status=JobStatus.FAILED, message="disk full")),
+            stored(StatusChanged(status=JobStatus.RUNNING), 1),
+            stored(evaluation(0, 0.25), 2),
+            stored(StatusChanged(status=JobStatus.FAILED, message="disk full"), 3),
         ]
     )
     assert "held-out reward after step 0: +0.250" in shown.getvalue()

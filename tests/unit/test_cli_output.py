@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -22,7 +21,6 @@ from rlhf_service.client.address import SERVED
 from rlhf_service.client.retry import Retry
 from rlhf_service.events import (
     EvaluationCompleted,
-    Event,
     JobStopped,
     Log,
     PromptQuarantined,
@@ -31,9 +29,9 @@ from rlhf_service.events import (
     Sample,
     StageCompleted,
     StatusChanged,
-    StoredEvent,
 )
 from rlhf_service.job import JobStatus, StopReason
+from tests.stored import stored
 
 runner = CliRunner()
 
@@ -96,18 +94,6 @@ def test_an_address_where_nobody_answers_is_one_line(monkeypatch, url):
     monkeypatch.setenv("RLHF_URL", url)
     ran = runner.invoke(app, ["jobs"])
     assert ran.exit_code == 1 and ran.output.startswith("error: ") and ran.output.count("\n") == 1
-
-
-def stored(event: Event) -> StoredEvent:
-    return StoredEvent(
-        seq=1,
-        job_id="job-1",
-        attempt=1,
-        producer="a1-driver",
-        producer_seq=1,
-        created_at=datetime.now(UTC),
-        event=event,
-    )
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from api.openai.views import sentence
@@ -11,13 +9,12 @@ from rlhf_service.events import (
     AlarmCleared,
     Difference,
     EvaluationCompared,
-    Event,
     JobStopped,
     MemoryMeasured,
     PreflightCompleted,
-    StoredEvent,
 )
 from rlhf_service.job import StopReason
+from tests.stored import stored
 
 TRIED = PreflightCompleted(
     stage="ppo",
@@ -33,18 +30,6 @@ TRIED = PreflightCompleted(
 RISE = Difference(
     name="reward", before=0.0, after=0.5, difference=0.5, low=0.4, high=0.6, p_value=0.0002, n=64
 )
-
-
-def stored(event: Event) -> StoredEvent:
-    return StoredEvent(
-        seq=1,
-        job_id="job-1",
-        attempt=1,
-        producer="a1-driver",
-        producer_seq=1,
-        created_at=datetime.now(UTC),
-        event=event,
-    )
 
 
 @pytest.mark.parametrize(

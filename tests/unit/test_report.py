@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
@@ -19,30 +18,19 @@ from rlhf_service.events import (
     StageStarted,
     StatusChanged,
     StepCompleted,
-    StoredEvent,
 )
 from rlhf_service.job import JobStatus
 from rlhf_service.report.collect import JobReport, collect
 from rlhf_service.report.page import page
 from rlhf_service.reports import SupervisedReport
+from tests.stored import stored
 from tests.unit.test_health import HEALTHY
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 
 
-def stored(events):
-    return [
-        StoredEvent(
-            seq=seq,
-            job_id="job-1",
-            attempt=1,
-            producer="a1-learner-1",
-            producer_seq=seq,
-            created_at=datetime.now(UTC),
-            event=event,
-        )
-        for seq, event in enumerate(events, start=1)
-    ]
+def kept(events):
+    return [stored(event, seq, "a1-learner-1") for seq, event in enumerate(events, start=1)]
 
 
 def supervised(step, loss, validation=None):
@@ -118,7 +106,7 @@ SPEC = {"name": EVIL, "seed": 7, "stages": [{"type": "sft"}]}
 
 @pytest.fixture(scope="module")
 def report() -> JobReport:
-    return collect("job-1", SPEC, stored(LOG))
+    return collect("job-1", SPEC, kept(LOG))
 
 
 def test_of_what_is_told_twice_the_newest_counts(report):
@@ -137,7 +125,7 @@ def test_of_what_is_told_twice_the_newest_counts(report):
 
 
 def test_late_news_of_an_older_attempt_does_not_undo_a_newer_one():
-    events = stored([LOG[1], supervised(1, 3.0), supervised(2, 2.0), supervised(2, 9.9)])
+    events = kept([LOG[1], supervised(1, 3.0), supervised(2, 2.0), supervised(2, 9.9)])
     attempts = [1, 1, 2, 1]
     log = [e.model_copy(update={"attempt": a}) for e, a in zip(events, attempts, strict=True)]
     [sft] = collect("job-1", SPEC, log).stages
@@ -179,4 +167,4 @@ def test_the_page_shows_what_changed_and_what_was_wrong(report):
 
 @pytest.mark.parametrize("length", range(len(LOG) + 1))
 def test_a_job_that_has_not_ended_has_a_report_too(length):
-    assert "<h1>" in page(collect("job-1", SPEC, stored(LOG[:length])))
+    assert "<h1>" in page(collect("job-1", SPEC, kept(LOG[:length])))
