@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -127,6 +127,8 @@ class UpdateStats:
     critic_learning_rate: float
     epochs: float
     """Passes over the batch; fewer than the spec's when they were stopped early."""
+    optimizer_seconds: float = field(default=0.0, compare=False)
+    """Of this rank: reducing and clipping gradients, and the optimisers' steps."""
 
 
 def collate(

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from rlhf_service.reports import PhaseSeconds
 from rlhf_service.vitals import Entered, ignore
 
+PARTS = ("decode_tail", "optimizer")
+"""Seconds that a phase's own contain."""
+
 
 class PhaseClock:
     """Seconds of each phase of a step; a phase entered again adds to its seconds."""
@@ -23,10 +26,14 @@ class PhaseClock:
         self._entered(name)
         started = time.perf_counter()
         yield
-        spent = getattr(self._phases, name) + time.perf_counter() - started
+        self.add(name, time.perf_counter() - started)
+
+    def add(self, name: str, seconds: float) -> None:
+        """To a phase, or to what is known of a part of one."""
+        spent = getattr(self._phases, name) + seconds
         self._phases = self._phases.model_copy(update={name: spent})
 
     def seconds(self) -> PhaseSeconds:
         total = time.perf_counter() - self._started
-        other = max(0.0, total - sum(self._phases.model_dump().values()))
+        other = max(0.0, total - sum(self._phases.model_dump(exclude=set(PARTS)).values()))
         return self._phases.model_copy(update={"other": other, "total": total})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -40,11 +41,19 @@ class Respondent:
             rollouts = self.engine.generate(
                 prompts, self.sampling, version=self.version, seed=self.seed
             )
+        self.clock.add("decode_tail", decode_tail(rollouts))
         with self.clock.phase("judge"):
             outcomes = self.reward.score(rollouts)
         pairs = list(zip(rollouts, outcomes, strict=True))
         size = self.samples_per_prompt
         return [pairs[at : at + size] for at in range(0, len(pairs), size)]
+
+
+def decode_tail(rollouts: Sequence[Rollout]) -> float:
+    """Seconds from when three of four responses had ended until the last had: few rows are decoded then
+    at the price of many."""
+    ended = sorted(rollout.seconds for rollout in rollouts)
+    return ended[-1] - ended[math.ceil(0.75 * len(ended)) - 1] if ended else 0.0
 
 
 @dataclass(frozen=True, slots=True)

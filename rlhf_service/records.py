@@ -71,6 +71,10 @@ class Rollout:
     transcript: str = ""
     """All turns, for people to read; empty when there is one. `text` is then the last turn."""
 
+    seconds: float = field(default=0.0, compare=False)
+    """From the start of the batch that it was drawn in to its end, by the clock of who drew it; 0 where
+    nobody looked."""
+
     @property
     def truncated(self) -> bool:
         return self.finish_reason is FinishReason.LENGTH

@@ -21,6 +21,8 @@ class SupervisedReport(Section):
     """Before clipping."""
     learning_rate: float
     seconds: float
+    optimizer_seconds: float = 0.0
+    """Of them: reducing and clipping gradients, and the optimiser's step."""
     tokens_per_second: float
     flops_per_second: float = 0.0
     """Useful operations a second of all learner ranks over the whole step."""
@@ -43,6 +45,8 @@ class PreferenceReport(Section):
     grad_norm: float
     learning_rate: float
     seconds: float
+    optimizer_seconds: float = 0.0
+    """Of them: reducing and clipping gradients, and the optimiser's step."""
     pairs_per_second: float
     flops_per_second: float = 0.0
     """Useful operations a second of all learner ranks over the whole step."""
@@ -65,6 +69,10 @@ class PhaseSeconds(Section):
     other: float = 0.0
     """Between the phases: credit, waiting for other ranks, reporting."""
     total: float = 0.0
+    decode_tail: float = 0.0
+    """Of `generate`: from when three of four responses had ended until the last had."""
+    optimizer: float = 0.0
+    """Of `update`: reducing and clipping gradients, and the optimiser's steps."""
 
 
 class AheadSeconds(Section):

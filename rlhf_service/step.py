@@ -125,6 +125,7 @@ def ppo_step(run: PpoRun, state: PpoState) -> StepOutcome:
         stats = run.learner.update(
             batch, recall, assigned.credit, step=state.step + 1, kl_coef=state.kl_coef
         )
+    clock.add("optimizer", stats.optimizer_seconds)
     if state.step == 0:
         clipped = stats.clip_fraction_low + stats.clip_fraction_high
         check_first_ratio(stats.approx_kl, clipped, stage.ppo.epochs * stage.ppo.minibatches)

@@ -56,6 +56,7 @@ export const FIGURES = {
     chart("Speed", "Time of a step", "seconds", {
       "seconds.generate": "generate", "seconds.judge": "judge", "seconds.annotate": "annotate",
       "seconds.update": "update", "seconds.publish": "publish", "seconds.wait": "wait", "seconds.other": "between them",
+      "seconds.decode_tail": "of generate: decode tail", "seconds.optimizer": "of update: optimizer",
     }),
     chart("Speed", "Ahead of the step", "seconds", { "ahead_seconds.generate": "generate", "ahead_seconds.judge": "judge" }, quiet),
     arithmetic({ update_flops_per_second: "update" }),

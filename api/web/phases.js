@@ -5,7 +5,8 @@ import { ratio } from "./figures.js";
 import { duration, number, percent, words } from "./format.js";
 
 const STEPS = 20;
-const PHASES = ["generate", "judge", "annotate", "update", "publish", "wait"];
+const PHASES = ["generate", "judge", "annotate", "update", "publish", "wait", "decode tail", "optimizer"];
+const ORDER = ["generate", "decode tail", "judge", "annotate", "update", "optimizer", "publish", "wait"];
 const OTHER = "other";
 
 export class Phases {
@@ -19,8 +20,8 @@ export class Phases {
   }
 
   take(step, report) {
-    if (!report.seconds || typeof report.seconds !== "object") return;
-    this.newest.set(step, report.seconds);
+    if (!report.seconds) return;
+    this.newest.set(step, apart(report));
     this.useful = ratio(report, "flops_per_second", "peak_flops_per_second");
     if (this.newest.size > STEPS) this.newest.delete(Math.min(...this.newest.keys()));
     this.waiting ??= requestAnimationFrame(() => { this.waiting = undefined; this.draw(); });
@@ -28,9 +29,9 @@ export class Phases {
 
   draw() {
     const all = [...this.newest.values()], mean = (name) => all.reduce((sum, s) => sum + (s[name] ?? 0), 0) / all.length;
-    const total = mean("total") || PHASES.reduce((sum, name) => sum + mean(name), 0);
+    const total = mean("total") || ORDER.reduce((sum, name) => sum + mean(name), 0);
     if (!total) return;
-    const known = PHASES.map((name) => [name, mean(name)]);
+    const known = ORDER.map((name) => [name, mean(name)]);
     const rest = total - known.reduce((sum, [, value]) => sum + value, 0);
     const parts = [...known, [OTHER, rest]].filter(([, value]) => value > total / 1000);
     this.element.hidden = false;
@@ -43,6 +44,15 @@ export class Phases {
     this.list.replaceChildren(...parts.map(([name, value]) => el("li", { class: `series s${place(name)}` },
       el("span", { class: "swatch" }), `${name} `, el("b", {}, `${number(100 * value / total, 2)} %`), ` ${duration(value)}`)));
   }
+}
+
+// Seconds of parts that do not overlap: what is known of a phase's inside is taken out of it.
+function apart(report) {
+  const seconds = report.seconds;
+  if (typeof seconds === "number") return { total: seconds, update: seconds - (report.optimizer_seconds ?? 0), optimizer: report.optimizer_seconds };
+  const { decode_tail: tail = 0, optimizer = 0, ...phases } = seconds;
+  const decoded = Math.min(tail, phases.generate ?? 0);
+  return { ...phases, generate: (phases.generate ?? 0) - decoded, "decode tail": decoded, update: (phases.update ?? 0) - optimizer, optimizer };
 }
 
 const place = (name) => (name === OTHER ? PHASES.length : PHASES.indexOf(name));

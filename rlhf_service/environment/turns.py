@@ -101,4 +101,5 @@ def joined(before: Rollout, answer: Rollout) -> Rollout:
         logprobs=before.logprobs + answer.logprobs,
         action_mask=before.actions + (True,) * len(answer.token_ids),
         transcript=before.transcript + answer.text,
+        seconds=before.seconds + answer.seconds,
     )

@@ -21,6 +21,7 @@ from rlhf_service.learner.critic import Critic
 from rlhf_service.learner.inputs import NetworkInputs, network_inputs
 from rlhf_service.learner.microbatches import microbatches
 from rlhf_service.learner.schedule import learning_rate
+from rlhf_service.learner.stopwatch import Stopwatch
 from rlhf_service.models.digest import digests
 from rlhf_service.ports import Group, WeightSnapshot
 from rlhf_service.spec.learner import LearnerSpec
@@ -70,18 +71,19 @@ class PpoLearner:
         rates = self._rates(step)
         weights = LossWeights(kl_coef, entropy_coef_at(self.stage, step - 1))
         warming = ppo.warms_up(step)
-        tally = Tally()
+        tally, steps = Tally(), Stopwatch(self.device)
         for epoch in range(ppo.epochs):
             for rows in self._minibatches(batch.num_rows, step, epoch):
                 whole = self._whole_step(batch, rows)
                 sums = self._accumulate(batch, recall, credit, rows, whole, weights, warming)
                 sums = self._whole(sums)
-                policy_norm = 0.0 if warming else self.policy.step(rates[0])
-                critic_norm = self.critic.step(rates[1])
+                with steps:
+                    policy_norm = 0.0 if warming else self.policy.step(rates[0])
+                    critic_norm = self.critic.step(rates[1])
                 tally.add(sums, policy_norm, critic_norm)
             if ppo.target_kl is not None and tally.last_approx_kl > ppo.target_kl:
                 break
-        return tally.stats(*rates, epochs=tally.count / ppo.minibatches)
+        return tally.stats(*rates, tally.count / ppo.minibatches, steps.seconds)
 
     def snapshot(self, version: int) -> WeightSnapshot | None:
         state = self.policy.full_state()
@@ -294,7 +296,9 @@ class Tally:
         self.count += 1
         self.last_approx_kl = float(sums[1])
 
-    def stats(self, policy_rate: float, critic_rate: float, epochs: float) -> UpdateStats:
+    def stats(
+        self, policy_rate: float, critic_rate: float, epochs: float, optimizer_seconds: float
+    ) -> UpdateStats:
         means = (self._sums / self.count).tolist()
         policy_loss, approx_kl, low, high, value_loss, value_clip = means
         return UpdateStats(
@@ -309,4 +313,5 @@ class Tally:
             learning_rate=policy_rate,
             critic_learning_rate=critic_rate,
             epochs=epochs,
+            optimizer_seconds=optimizer_seconds,
         )

@@ -123,11 +123,9 @@ class LstmModel(LstmPreTrainedModel):
             past_key_values: the state after the tokens before these.
         """
         taken = self._taken(input_ids, attention_mask, position_ids)
-        outputs, state = self._run(self.embed_tokens(input_ids), taken, past_key_values)
-        return BaseModelOutputWithPast(
-            last_hidden_state=outputs,
-            past_key_values=state if use_cache else None,
-        )
+        embedded = self.embed_tokens(input_ids)
+        outputs, state = self._run(embedded, taken, past_key_values, bool(use_cache))
+        return BaseModelOutputWithPast(last_hidden_state=outputs, past_key_values=state)
 
     def _taken(
         self,
@@ -148,8 +146,12 @@ class LstmModel(LstmPreTrainedModel):
         return [places.flatten()[a:b] for a, b in pairwise(edges)]
 
     def _run(
-        self, embedded: torch.Tensor, taken: list[torch.Tensor], past: LstmState | None
-    ) -> tuple[torch.Tensor, LstmState]:
+        self,
+        embedded: torch.Tensor,
+        taken: list[torch.Tensor],
+        past: LstmState | None,
+        keep_state: bool,
+    ) -> tuple[torch.Tensor, LstmState | None]:
         """Each sequence through the layers by itself; its outputs back at their places."""
         shape, width = embedded.shape[:2], embedded.shape[2]
         flat = embedded.flatten(0, 1)
@@ -158,16 +160,21 @@ class LstmModel(LstmPreTrainedModel):
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         if padded.shape[1] == 0:
             padded = padded.new_zeros(len(rows), 1, width)
-        packed = pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
         before = None if past is None else (past.hidden, past.cell)
-        found, (hidden, cell) = self.lstm(packed, before)
-        outputs, _ = pad_packed_sequence(found, batch_first=True)
+        if keep_state and len(lengths.unique()) > 1:
+            packed = pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
+            found, (hidden, cell) = self.lstm(packed, before)
+            outputs, _ = pad_packed_sequence(found, batch_first=True)
+        else:
+            # What follows a sequence changes none of its outputs, only the state behind it; and torch
+            # has a kernel for whole rows that is several times as fast.
+            outputs, (hidden, cell) = self.lstm(padded, before)
         whole = torch.zeros_like(flat)
         places = torch.cat(taken)
         whole = whole.index_put(
             (places,), torch.cat([outputs[i, : len(p)] for i, p in enumerate(taken)])
         )
-        return whole.view(*shape, width), LstmState(hidden, cell)
+        return whole.view(*shape, width), LstmState(hidden, cell) if keep_state else None
 
 
 class LstmForCausalLM(LstmPreTrainedModel, GenerationMixin):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from rlhf_service.models.settled import settled
+
 HEADS = frozenset({"lm_head", "embed_out", "score", "classifier", "head"})
 """What transformers' networks, and those here, call their last layer."""
 SIZE = {"cpu": 512, "cuda": 4096}
@@ -64,14 +66,9 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     left = torch.ones(size, size, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(6):
-        _finished(device)
+        settled(device)
         started = time.perf_counter()
         left @ left
-        _finished(device)
+        settled(device)
         best = min(best, time.perf_counter() - started)
     return 2.0 * size**3 / best
-
-
-def _finished(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import torch
@@ -23,15 +24,18 @@ class GrowingSampler:
         self._model, self._eos, self._slots = model, eos, slots
 
     def sample(self, prompts: Sequence[Prompt], sampling: SamplingSpec, seed: int) -> list[Answer]:
+        started = time.perf_counter()
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
         answers: dict[int, Answer] = {}
         for start in range(0, len(by_length), self._slots):
             part = by_length[start : start + self._slots]
-            found = self._batch([prompts[i] for i in part], sampling, seed)
+            found = self._batch([prompts[i] for i in part], sampling, seed, started)
             answers.update(zip(part, found, strict=True))
         return [answers[i] for i in range(len(prompts))]
 
-    def _batch(self, prompts: list[Prompt], sampling: SamplingSpec, seed: int) -> list[Answer]:
+    def _batch(
+        self, prompts: list[Prompt], sampling: SamplingSpec, seed: int, started: float
+    ) -> list[Answer]:
         answers = [Answer([], []) for _ in prompts]
         noise = uniforms(prompts, seed, sampling.max_new_tokens)
         alive = torch.arange(len(prompts))
@@ -44,6 +48,7 @@ class GrowingSampler:
             ):
                 answers[row].token_ids.append(token)
                 answers[row].logprobs.append(logprob)
+                answers[row].seconds = time.perf_counter() - started
             unfinished = ~torch.isin(tokens, self._eos)
             if not unfinished.any():
                 break

@@ -23,6 +23,8 @@ class Answer:
 
     token_ids: list[int]
     logprobs: list[float]
+    seconds: float = 0.0
+    """From the start of its batch to its end."""
 
 
 def uniforms(prompts: Sequence[Prompt], seed: int, length: int) -> torch.Tensor:

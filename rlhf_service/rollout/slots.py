@@ -6,6 +6,7 @@ still waiting take what became free. Prompts are read end to end, without paddin
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import torch
@@ -37,6 +38,7 @@ class SlotSampler:
         self._eos = frozenset(eos.tolist())
 
     def sample(self, prompts: Sequence[Prompt], sampling: SamplingSpec, seed: int) -> list[Answer]:
+        started = time.perf_counter()
         answers, device = [Answer([], []) for _ in prompts], self._model.device
         noise = uniforms(prompts, seed, sampling.max_new_tokens).to(device)
         longest = max(len(prompt.token_ids) for prompt in prompts)
@@ -65,6 +67,7 @@ class SlotSampler:
                 ended = int(token) in self._eos
                 if ended or len(answers[i].token_ids) == sampling.max_new_tokens:
                     done.append(first + at)
+                    answers[i].seconds = time.perf_counter() - started
             for source, target in cache.release(done):
                 owner[target] = owner[source]
             del owner[cache.live :]

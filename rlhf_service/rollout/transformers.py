@@ -83,6 +83,7 @@ class TransformersEngine:
             text=str(self._tokenizer.decode(answer.token_ids, skip_special_tokens=True)),
             finish_reason=FinishReason.EOS if ended else FinishReason.LENGTH,
             policy_version=version,
+            seconds=answer.seconds,
         )
 
 

@@ -114,12 +114,13 @@ class VllmEngine:
             use_tqdm=False,
         )
         self._memory.give()
+        began = min(answer.metrics.queued_ts for answer in answers)
         return [
-            self._rollout(prompt, answer.outputs[0], version)
+            self._rollout(prompt, answer.outputs[0], version, answer.metrics.last_token_ts - began)
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
 
-    def _rollout(self, prompt: Prompt, answer: Any, version: int) -> Rollout:
+    def _rollout(self, prompt: Prompt, answer: Any, version: int, seconds: float) -> Rollout:
         token_ids = tuple(answer.token_ids)
         return Rollout(
             prompt=prompt,
@@ -131,6 +132,7 @@ class VllmEngine:
             text=str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True)),
             finish_reason=(FinishReason.EOS if token_ids[-1] in self._eos else FinishReason.LENGTH),
             policy_version=version,
+            seconds=seconds,
         )
 
 
@@ -180,6 +182,7 @@ def build_vllm(
             skip_tokenizer_init=True,
             generation_config="vllm",  # no penalties or truncation that the trainer knows nothing of
             logprobs_mode="processed_logprobs",
+            disable_log_stats=False,  # when each response ended is among them
             max_model_len=spec.max_length,
             max_num_seqs=spec.max_sequences,
             kv_cache_memory_bytes=None if gib is None else int(gib * 2**30),

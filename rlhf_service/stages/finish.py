@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from rlhf_service.learner.base import Engine
 from rlhf_service.models.adapter import adapt, in_precision_of, merge
 from rlhf_service.models.export import ModelCard, export_model
+from rlhf_service.models.heap import give_back_freed
 from rlhf_service.models.load import load_causal_lm
 from rlhf_service.spec.stages import StageSpec
 from rlhf_service.stages.context import StageContext
@@ -43,6 +44,7 @@ def merged(
     """The base with the adapter in its weights, in the adapter's precision. Keeps the adapter too."""
     assert stage.adapter is not None
     base = base_folder(begun)
+    give_back_freed()  # the base comes beside the engine, and what passes left is not needed again
     adapted = adapt(load_causal_lm(base, torch.float32), stage.adapter, context.spec.seed, base)
     model = merge(adapted, learnt, keep=context.folder.adapter(stage.name))
     return model, in_precision_of(learnt, model)

@@ -16,6 +16,7 @@ from rlhf_service.data.tokens import TokenRow, collate_tokens
 from rlhf_service.errors import NonFiniteLoss, TrainingError
 from rlhf_service.learner.base import Engine
 from rlhf_service.learner.schedule import learning_rate
+from rlhf_service.learner.stopwatch import Stopwatch
 from rlhf_service.models.work import work_of
 from rlhf_service.prompts import shard
 from rlhf_service.reports import SupervisedReport
@@ -58,7 +59,9 @@ class LanguageTrainer:
         rate = learning_rate(self._stage.optimizer, step - 1, self.steps)
         rows = [self._rows[i] for i in mine]
         loss, tokens = self._learn(rows)
-        norm = self._engine.step(rate)
+        stepping = Stopwatch(self._context.device)
+        with stepping:
+            norm = self._engine.step(rate)
         require_finite(norm, "gradient", step)
         seconds = time.perf_counter() - started
         if step % VALIDATION_EVERY == 0 or step == self.steps:
@@ -72,6 +75,7 @@ class LanguageTrainer:
             grad_norm=norm,
             learning_rate=rate,
             seconds=seconds,
+            optimizer_seconds=stepping.seconds,
             tokens_per_second=tokens / seconds,
             flops_per_second=achieved(self._context, self._operations(rows), seconds),
             peak_flops_per_second=self._peak,

@@ -15,6 +15,7 @@ from rlhf_service.data.rows import PreferenceRow, read_preferences
 from rlhf_service.errors import TrainingError
 from rlhf_service.learner.base import Engine
 from rlhf_service.learner.schedule import learning_rate
+from rlhf_service.learner.stopwatch import Stopwatch
 from rlhf_service.models.work import work_of
 from rlhf_service.prompts import shard
 from rlhf_service.reports import PreferenceReport
@@ -118,7 +119,9 @@ class PreferenceTrainer(Generic[AnyPair]):
             )
         loss, accuracy, margin = (group.sum(sums) / batch_size).tolist()
         require_finite(loss, "loss", step)
-        norm = self._engine.step(rate)
+        stepping = Stopwatch(self._context.device)
+        with stepping:
+            norm = self._engine.step(rate)
         require_finite(norm, "gradient", step)
         seconds = time.perf_counter() - started
         operations = self._work.learn(
@@ -134,6 +137,7 @@ class PreferenceTrainer(Generic[AnyPair]):
             grad_norm=norm,
             learning_rate=rate,
             seconds=seconds,
+            optimizer_seconds=stepping.seconds,
             pairs_per_second=batch_size / seconds,
             flops_per_second=achieved(self._context, operations, seconds),
             peak_flops_per_second=self._peak,

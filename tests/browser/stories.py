@@ -115,7 +115,7 @@ def ppo_step(step: int, score: float, kl: float = 0.5, **changes: Any) -> StepCo
         importance_weight_max=1.0,
         tokens_per_second=250.0,
         generate_tokens_per_second=900.0,
-        seconds=PhaseSeconds(generate=1.0, update=2.0, total=3.0),
+        seconds=PhaseSeconds(generate=1.0, decode_tail=0.25, update=2.0, optimizer=0.5, total=3.0),
     )
     report = report.model_copy(update=changes)
     return StepCompleted(stage="grpo", step=step, steps=STEPS, report=report)

@@ -98,6 +98,9 @@ async def test_useful_work_is_a_share_of_the_peak_that_was_measured(site, window
     phases = page.locator("figure.phases").locator("visible=true")
     await expect(phases).to_contain_text("Where a step's time goes")
     await expect(phases).to_contain_text("25 % of the measured peak is useful work")
+    # What is known of a phase's inside is taken out of it.
+    for said in ("generate 25 %", "decode tail 8.3 %", "update 50 %", "optimizer 17 %"):
+        await expect(phases.locator(".legend")).to_contain_text(said)
 
 
 async def test_the_newest_attempt_counts_and_late_news_of_an_older_one_does_not(site, window):
@@ -259,7 +262,7 @@ async def test_the_report_opens_with_its_own_look_and_is_saved(site, window):
     async with page.expect_popup() as opening:
         await page.get_by_role("link", name="Report", exact=True).click()
     report = await opening.value
-    await expect(report.locator("svg").first).to_be_visible()
+    await expect(report.locator("svg").first).to_be_visible(timeout=30_000)
     await expect(report.locator("h1, h2").first).to_contain_text("sums")
     # Its inline styles were let in; scripts would not have been.
     assert await report.evaluate("getComputedStyle(document.body).maxWidth !== 'none'")

@@ -85,10 +85,11 @@ def client(service: Embedded) -> Iterator[Client]:
 
 
 def wait_until(true: Callable[[], bool], seconds: float, what: str, every: float = 0.25) -> None:
-    """Poll until `true()`. Fails the test at the deadline."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """Poll until `true()`. Fails the test at the deadline, and tells how long each thing took."""
+    began = time.monotonic()
+    while time.monotonic() < began + seconds:
         if true():
+            print(f"waited {time.monotonic() - began:.1f} s for {what}")
             return
         time.sleep(every)  # asking oftener takes what it waits for the time of a core
     pytest.fail(f"{what} did not happen within {seconds:g} s")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rlhf_service.learner.base import Engine
 
 STEPS = 3
+ROWS = 12
+"""Of a step; they divide over one, two and three ranks."""
 
 
 def make_network(adapter: bool, outputs: int = 4):
@@ -105,8 +107,8 @@ def rows() -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and targets of every step."""
     import torch
 
-    inputs = torch.randn(STEPS, 8, 16, generator=torch.Generator().manual_seed(1))
-    return inputs, torch.randint(0, 4, (STEPS, 8), generator=torch.Generator().manual_seed(2))
+    inputs = torch.randn(STEPS, ROWS, 16, generator=torch.Generator().manual_seed(1))
+    return inputs, torch.randint(0, 4, (STEPS, ROWS), generator=torch.Generator().manual_seed(2))
 
 
 def learn(

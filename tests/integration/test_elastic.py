@@ -33,11 +33,13 @@ steps are as slow as this, and what happens between them happens before the last
 def spec(pipeline_spec: JobSpec) -> JobSpec:
     changed = pipeline_spec.model_dump(mode="json", exclude_unset=True)
     small = {"learning_rate": 1e-5}  # so that no rounding, summed over steps, draws another token
-    changed["stages"][-1] |= {"steps": STEPS, "optimizer": small, "critic_optimizer": small}
+    sft, reward, ppo = changed["stages"]
+    sft["batch_size"] = reward["batch_size"] = ppo["prompts_per_step"] = 6
+    ppo |= {"steps": STEPS, "optimizer": small, "critic_optimizer": small}
     changed["checkpoint"] = {"every": 1}
     changed["learner"] = {"zero_stage": 2}
     changed["recovery"] = {"resize_interval": 1}
-    changed["resources"] = {"learner": {"num_workers": 2, "min_workers": 1, "threads": 1}}
+    changed["resources"] = {"learner": {"num_workers": 3, "min_workers": 1, "threads": 1}}
     return JobSpec.model_validate(changed)
 
 
@@ -49,18 +51,18 @@ def test_a_group_begins_with_what_fits_grows_and_survives_a_machine(tmp_path, sp
         wait_until(lambda: len(steps(folder)) > 1, 400, "steps of one rank")
         assert lives(folder) == [1]
         with machine(cluster):
-            wait_until(lambda: lives(folder)[-1] == 2, 300, "the second rank")
+            wait_until(lambda: lives(folder)[-1] == 3, 300, "the other ranks")
             grown = len(steps(folder))
-            wait_until(lambda: len(steps(folder)) > grown + 1, 300, "steps of two ranks")
+            wait_until(lambda: len(steps(folder)) > grown + 1, 300, "steps of three ranks")
         # The machine is gone, without a word.
         wait_until(lambda: lives(folder)[-1] == 1, 300, "the group with one rank again")
         assert running.wait(300) == 0, folder.driver_log(1).read_text()[-3000:]
-    assert lives(folder) == [1, 2, 1]
+    assert lives(folder) == [1, 3, 1]
     told = [e["message"] for e in said(folder, "a1-learner-*-0.jsonl") if "message" in e]
     assert [message.rpartition("with ")[2] for message in told if "learner group" in message] == [
-        "1 of 2 ranks",
-        "2 of 2 ranks",
-        "1 of 2 ranks",
+        "1 of 3 ranks",
+        "3 of 3 ranks",
+        "1 of 3 ranks",
     ]
     assert json.loads(folder.result.read_text())
     done = [step for step, _ in steps(folder)]
@@ -110,8 +112,8 @@ def driver(cluster: LocalCluster, folder: JobFolder) -> Iterator[subprocess.Pope
 
 @contextmanager
 def machine(cluster: LocalCluster) -> Iterator[None]:
-    """A second one with a CPU; in the end it is killed with all its processes."""
-    words = [*ray_command(), "start", "--block", f"--address={cluster.address}", "--num-cpus=1"]
+    """A second one with room for two ranks; in the end it is killed with all its processes."""
+    words = [*ray_command(), "start", "--block", f"--address={cluster.address}", "--num-cpus=2"]
     options = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
     ports = ["--min-worker-port=0", "--max-worker-port=0"]  # the first machine has the usual ones
     process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,12 +14,12 @@ from rlhf_service.annealing import on_ramp
 from rlhf_service.clock import PhaseClock
 from rlhf_service.data.plan import RowPlan
 from rlhf_service.data.rows import PromptRow
-from rlhf_service.drawing import Respondent, draw, teaches
+from rlhf_service.drawing import Respondent, decode_tail, draw, teaches
 from rlhf_service.events import EvaluationCompleted, Log, StepCompleted
 from rlhf_service.learner.group import SoloGroup
 from rlhf_service.ledger import PromptLedger
 from rlhf_service.prompts import PromptSource
-from rlhf_service.records import FinishReason, Rollout, ScoreFailure
+from rlhf_service.records import FinishReason, Prompt, Rollout, ScoreFailure
 from rlhf_service.reports import deterministic_part
 from rlhf_service.spec import JobSpec, PpoStage, SamplingSpec
 from rlhf_service.spec.annealing import Ramp
@@ -27,6 +28,20 @@ from rlhf_service.testing import FunctionReward
 from tests.small import stopped_and_resumed
 
 ROWS = 12
+
+
+def test_the_tail_begins_when_three_of_four_have_ended():
+    def ended(*seconds):
+        [rollout] = EchoEngine().generate(
+            [Prompt(position=0, sample=0, row=0, text="", token_ids=(1,))], None, version=1, seed=0
+        )
+        return [replace(rollout, seconds=s) for s in seconds]
+
+    assert decode_tail(ended(4.0, 1.0, 2.0, 9.0)) == 5.0
+    assert decode_tail(ended(1.0, 2.0, 3.0)) == 0.0
+    assert decode_tail(ended(3.0)) == 0.0
+    assert decode_tail(ended(0.0, 0.0)) == 0.0  # of an engine that does not say
+    assert decode_tail([]) == 0.0
 
 
 class EchoEngine:

@@ -45,6 +45,21 @@ def test_padding_changes_nothing(model, side):
     assert torch.equal(model(other, mask).logits[mask.bool()], logits[mask.bool()])
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_gradients_are_those_of_each_row_alone(model, side):
+    ids, mask = grid(side)
+    together = gradients(model, model(ids, mask).logits[mask.bool()].square().sum())
+    apart = gradients(model, sum(logits.square().sum() for logits in alone(model)))
+    for one, two in zip(together, apart, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return [p.grad.clone() for p in model.parameters()]
+
+
 def test_packed_rows_start_anew(model):
     ids = torch.tensor([[token for row in ROWS for token in row]])
     positions = torch.cat([torch.arange(len(row)) for row in ROWS])[None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -57,6 +59,12 @@ def test_slots_draw_what_shrinking_batches_draw(model, slots, greedy):
         assert one.logprobs == pytest.approx(two.logprobs, abs=1e-4)
     lengths = {len(answer.token_ids) for answer in found}
     assert greedy or len(lengths) > 2
+    for answers in (found, wanted):
+        assert all(answer.seconds > 0 for answer in answers)
+    if slots == 64:  # all under way at once: whoever has more tokens ends later
+        by_length = sorted(found, key=lambda answer: len(answer.token_ids))
+        for one, two in pairwise(by_length):
+            assert one.seconds < two.seconds or len(one.token_ids) == len(two.token_ids)
 
 
 def test_each_prompt_is_read_once_for_all_its_samples(model):

@@ -56,7 +56,8 @@ class FakeLlm:
         self.asked += zip(prompts, params, strict=True)
         logprobs = [{t: SimpleNamespace(logprob=-0.5 * t)} for t in self._tokens]
         answer = SimpleNamespace(token_ids=self._tokens, logprobs=logprobs)
-        return [SimpleNamespace(outputs=[answer]) for _ in prompts]
+        times = SimpleNamespace(queued_ts=100.0, last_token_ts=102.5)
+        return [SimpleNamespace(outputs=[answer], metrics=times) for _ in prompts]
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +90,7 @@ def test_it_asks_for_tokens_by_the_requests_own_seed_and_for_no_text():
     assert (params.seed, params.detokenize) == (stream_of(2, PROMPT), False)
     assert (rollout.token_ids, rollout.logprobs) == ((9, END), (-4.5, -0.5 * END))
     assert (rollout.finish_reason, rollout.policy_version) == (FinishReason.EOS, 1)
+    assert rollout.seconds == 2.5
     greedy = SamplingSpec(max_new_tokens=4, greedy=True)
     engine.generate([PROMPT], greedy, version=1, seed=2)
     assert llm.asked[-1][1].temperature == 0

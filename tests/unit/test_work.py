@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rlhf_service.batch import collate
+from rlhf_service.clock import PARTS
 from rlhf_service.events import StepCompleted
 from rlhf_service.learner.group import SoloGroup
 from rlhf_service.models.build import build_scratch
@@ -84,8 +85,14 @@ def test_every_step_of_a_job_tells_its_share_of_the_peak(pipeline_spec, make_con
     reports = [e.report for e in context.sink.events if isinstance(e, StepCompleted)]
     assert {report.kind for report in reports} == {"supervised", "preference", "ppo"}
     for report in reports:
+        whole = report.seconds.update if report.kind == "ppo" else report.seconds
+        part = report.seconds.optimizer if report.kind == "ppo" else report.optimizer_seconds
+        assert 0 < part < whole
         assert 0 < report.flops_per_second < report.peak_flops_per_second
         if report.kind == "ppo":
             assert 0 < report.update_flops_per_second < report.peak_flops_per_second
-            phases = report.seconds.model_dump(exclude={"total"})
+            phases = report.seconds.model_dump(exclude={"total", *PARTS})
             assert sum(phases.values()) == pytest.approx(report.seconds.total, rel=0.01)
+            assert 0 <= report.seconds.decode_tail < report.seconds.generate
+    tails = [report.seconds.decode_tail for report in reports if report.kind == "ppo"]
+    assert max(tails) > 0

@@ -9,6 +9,7 @@ from rlhf_service.job import JobStatus
 from tests.integration import conftest as integration
 
 service, client = integration.service, integration.client
+copies, collector = integration.copies, integration.collector
 corpus, pipeline_spec = integration.corpus, integration.pipeline_spec
 
 JOB_SECONDS = 1200

@@ -7,16 +7,12 @@ from collections.abc import Callable
 
 import torch
 
+from rlhf_service.models.settled import settled
+
 QUEUED = 2e-3
 """Seconds of work that a GPU is given at once: jobs queue it, too, and do not wait for each call."""
 MOST = 100
 """Calls that are queued at once."""
-
-
-def settled(device: torch.device) -> None:
-    """Wait until a GPU has done all it was given; a CPU has."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def wall(device: torch.device) -> float:
