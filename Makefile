@@ -30,13 +30,15 @@ demo: $(READY)
 serve: $(READY)
 	$(BIN)/rlhf serve
 
+# Jobs on clusters wait as much as they compute, so two halves that take as long run side by side: jobs on
+# one service, and all else, the tests with a cluster of their own among it.
+OWN_CLUSTER := tests/integration/test_autoscaler.py tests/integration/test_elastic.py tests/integration/test_hosts.py
 # All of pyproject.toml's testpaths but tests/integration (what it names, --ignore does not leave out).
 ALONE := tests/api tests/browser tests/docker tests/gpu tests/helm tests/kuberay tests/unit tests/test_architecture.py
 
 test: $(READY) openai-clients
-	@# Jobs on a cluster wait as much as they compute: all else runs beside them.
-	@$(BIN)/python -m pytest tests/integration > $(VENV)/integration.log 2>&1 & cluster=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ALONE); rest=$$?; \
+	@$(BIN)/python -m pytest tests/integration $(OWN_CLUSTER:%=--deselect %) > $(VENV)/integration.log 2>&1 & cluster=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ALONE) $(OWN_CLUSTER); rest=$$?; \
 	echo "tests/integration, beside it:"; wait $$cluster; cluster=$$?; cat $(VENV)/integration.log; \
 	exit $$((rest | cluster))
 
@@ -80,6 +82,8 @@ test-vllm: export RLHF_VLLM_PYTHON = $(CURDIR)/.venv-vllm/bin/python
 test-vllm: $(READY) vllm
 	DS_ACCELERATOR=cpu $(RLHF_VLLM_PYTHON) -m pytest -c tests/vllm/engine.ini --rootdir . tests/vllm/test_engine.py tests/vllm/test_steps.py
 	$(BIN)/python -m pytest tests/vllm/test_job.py
+	@# Its line of the benchmark, beside this project's own engine and transformers' generate.
+	$(BIN)/python -m tests.benchmarks.engines --rounds 1
 
 lint: $(READY)
 	$(BIN)/ruff check .

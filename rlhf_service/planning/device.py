@@ -76,6 +76,9 @@ class Arithmetic(Section):
     matmul_backward: tuple[tuple[float, float], ...] = ()
     """The same of the products that a backward pass makes, whose operands lie otherwise; as forward when
     empty."""
+    matmul_rows: dict[int, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+    """By rows m, (n, operations a second) of m × n × n products: what a decoding step makes, whose few
+    rows pay for laying out a whole matrix. Empty where they cost what cubes of as many operations do."""
     networks: dict[Family, NetworkCost]
     losses: dict[Loss, LossCost]
     engines: dict[str, EngineCost]
@@ -94,6 +97,15 @@ class Arithmetic(Section):
     def product_backward(self, m: float, k: float, n: float) -> float:
         """Seconds of one of the two products that lead back through an m × k by k × n product."""
         return product_seconds(self.matmul_backward or self.matmul, m, k, n)
+
+    def product_of_rows(self, rows: float, k: float, n: float) -> float:
+        """Seconds of a rows × k by k × n product in a decoding step."""
+        known = sorted(self.matmul_rows)
+        if not known or rows > known[-1]:
+            return self.product(rows, k, n)
+        side = math.sqrt(k * n)
+        rates = [(float(m), between(self.matmul_rows[m], side)) for m in known]
+        return 2 * rows * k * n / between(rates, rows)
 
     def rate(self, size: float) -> float:
         """Operations a second of products with that side."""

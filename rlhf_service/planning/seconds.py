@@ -99,8 +99,8 @@ class Machine:
         own, arithmetic = self.arithmetic.networks[shape.family], self.arithmetic
         weights = self.element * (shape.matrices + shape.vocab * shape.width)
         products = shape.layers * sum(
-            arithmetic.product(rows, m.inputs, m.outputs) for m in shape.block
-        ) + arithmetic.product(rows, shape.width, shape.vocab)
+            arithmetic.product_of_rows(rows, m.inputs, m.outputs) for m in shape.block
+        ) + arithmetic.product_of_rows(rows, shape.width, shape.vocab)
         cache = CACHE_PASSES * shape.cache_bytes(rows * context, rows, self.element)
         moved = cache / self.profile.bandwidth
         attention = rows * context * 4 * shape.layers * shape.heads * shape.head_size

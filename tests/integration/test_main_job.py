@@ -114,8 +114,7 @@ MENDED = {"rollout actor": "rollout-0", "learner rank": "learner"}
     "roles",
     [
         ("rollout actor", "reward actor", "pause", "weight store", "control plane"),
-        ("learner rank", "Ray Train's controller", "driver"),
-        ("Ray head",),
+        ("learner rank", "Ray Train's controller", "driver", "Ray head"),
     ],
     ids=lambda roles: " then ".join(roles),
 )

@@ -178,3 +178,32 @@ def test_two_ranks_are_measured_where_neither_waits_for_the_other(
 ):
     monkeypatch.setattr(measure.os, "cpu_count", lambda: cores)
     assert measure.has_room_for_two(CPU, threads) is room
+
+
+def test_few_rows_have_their_own_rates_between_those_measured():
+    def slow(factor):
+        return tuple((size, rate * factor) for size, rate in plain.matmul)
+
+    plain = with_arithmetic().threads[1]["fp32"]
+    few = plain.model_copy(update={"matmul_rows": {1: slow(0.1), 64: slow(0.4)}})
+    for rows, factor in ((1, 0.1), (8, 0.2), (64, 0.4)):
+        wanted = 2 * rows * 256 * 256 / (factor * 5e10)
+        assert few.product_of_rows(rows, 256, 256) == pytest.approx(wanted)
+    # The matrix's size counts, not its shape; and many rows are as quick as a cube.
+    assert few.product_of_rows(8, 64, 1024) == pytest.approx(few.product_of_rows(8, 256, 256))
+    assert few.product_of_rows(65, 256, 256) == few.product(65, 256, 256)
+    assert plain.product_of_rows(8, 256, 256) == plain.product(8, 256, 256)
+
+
+def test_few_rows_are_measured_with_one_matrix_after_the_other(monkeypatch):
+    used = []
+    monkeypatch.setattr(kernels, "linear", lambda few, matrix: used.append((len(few), matrix)))
+    monkeypatch.setattr(kernels, "fastest", lambda work, *_, **__: work() or 0.5)
+    found = kernels.matmul_rows(torch.float32, CPU)
+    assert found.keys() == {1, 8, 64}
+    assert [size for size, _ in found[8]] == [64, 256, 1024, 2048]
+    assert found[8][1] == (256.0, kernels.TURNS * 2 * 8 * 256**2 / 0.5)
+    asked = [(rows, matrix.shape) for rows, matrix in used if matrix.shape == (256, 256)]
+    assert asked == [(rows, (256, 256)) for rows in (1, 8, 64) for _ in range(kernels.TURNS)]
+    places = {matrix.data_ptr() for rows, matrix in used if rows == 8 and matrix.shape == (64, 64)}
+    assert len(places) == kernels.TURNS

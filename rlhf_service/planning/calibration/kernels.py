@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import linear
 
 from rlhf_service.algorithms.logprobs import token_logprobs
 from rlhf_service.algorithms.losses import cross_entropy_sum
@@ -23,6 +25,8 @@ class Sizes:
 
     products: tuple[int, ...]
     """Sides of the matrices."""
+    rows: tuple[int, ...]
+    """Rows of products with whole matrices, as decoding steps make them."""
     filling: int
     """Numbers in each operand of small products, of which so many are made at once."""
     copied: int
@@ -36,6 +40,7 @@ class Sizes:
 SIZES = {
     "cpu": Sizes(
         products=(16, 32, 64, 128, 256, 512, 1024),
+        rows=(1, 8, 64),
         filling=0,
         copied=2**24,
         losses=(256, 4096),
@@ -43,6 +48,7 @@ SIZES = {
     ),
     "cuda": Sizes(
         products=(16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
+        rows=(),  # a GPU reads the matrix as it lies, so its bandwidth says what they take
         filling=2**24,
         copied=2**28,
         losses=(1024, 2**15),
@@ -73,6 +79,38 @@ def matmul_curve(
     return tuple(found)
 
 
+WHOLE = (64, 256, 1024, 2048)
+"""Sides of the matrices that few rows are multiplied with."""
+CYCLE = 2**25
+"""Bytes of as many of them as take turns."""
+TURNS = 8
+"""Products between two looks at the clock."""
+
+
+def matmul_rows(
+    dtype: torch.dtype, device: torch.device
+) -> dict[int, tuple[tuple[float, float], ...]]:
+    """By rows m, (n, operations a second) of m × n × n products."""
+    return {
+        rows: tuple((float(n), rate_of_rows(rows, n, dtype, device)) for n in WHOLE)
+        for rows in SIZES[device.type].rows
+    }
+
+
+def rate_of_rows(rows: int, size: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second of products with one matrix after the other, as a network has them: none is
+    still in the cache when its turn comes again."""
+    few = torch.randn(rows, size, device=device).to(dtype)
+    count = max(TURNS, CYCLE // (few.itemsize * size**2))
+    turns = itertools.cycle(torch.randn(count, size, size, device=device).to(dtype))
+
+    def several() -> None:
+        for matrix in itertools.islice(turns, TURNS):
+            linear(few, matrix)
+
+    return TURNS * 2.0 * rows * size**2 / fastest(several, device, seconds=0.05)
+
+
 def products(
     count: int, size: int, dtype: torch.dtype, device: torch.device, backward: bool
 ) -> Callable[[], object]:
@@ -84,7 +122,7 @@ def products(
     if backward:
         return lambda: (one @ other, one.mT @ other)
     if count == 1:
-        return lambda: torch.nn.functional.linear(one, other)
+        return lambda: linear(one, other)
     return lambda: torch.bmm(one, other)
 
 

@@ -9,7 +9,12 @@ import torch
 
 from rlhf_service.models.precision import dtype_of
 from rlhf_service.planning.calibration.engines import engine_costs
-from rlhf_service.planning.calibration.kernels import draw_cost, loss_costs, matmul_curve
+from rlhf_service.planning.calibration.kernels import (
+    draw_cost,
+    loss_costs,
+    matmul_curve,
+    matmul_rows,
+)
 from rlhf_service.planning.calibration.networks import network_costs
 from rlhf_service.planning.calibration.pair import RANKS, PairFailed, exchange_costs
 from rlhf_service.planning.calibration.ranks import one_rank
@@ -63,6 +68,7 @@ def _one(precision: Precision, device: torch.device) -> Arithmetic:
     bare = Arithmetic(
         matmul=matmul_curve(dtype, device),
         matmul_backward=matmul_curve(dtype, device, backward=True),
+        matmul_rows=matmul_rows(dtype, device),
         networks={},
         losses={},
         engines={},
