@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -102,6 +103,19 @@ class LocalPools:
         return self._reward or build_reward(reward, folders, self._device)
 
 
+@dataclass(frozen=True, slots=True)
+class PlainEngines:
+    """EngineFactory of one rank in plain torch, on a device."""
+
+    device: torch.device
+
+    def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> PlainEngine:
+        return PlainEngine(module.to(self.device), optimizer)
+
+    def frozen(self, module: torch.nn.Module) -> torch.nn.Module:
+        return PlainEngine.frozen(module.to(self.device))
+
+
 class PlainEngine:
     """Engine port in plain torch: one rank, no sharding. The yardstick for DeepSpeed."""
 
@@ -116,6 +130,11 @@ class PlainEngine:
             eps=optimizer.eps,
             weight_decay=optimizer.weight_decay,
         )
+
+    @staticmethod
+    def frozen(module: torch.nn.Module) -> torch.nn.Module:
+        """Nothing is cut up here."""
+        return module.eval().requires_grad_(False)
 
     def backward(self, loss: torch.Tensor) -> None:
         torch.autograd.backward(loss)

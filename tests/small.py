@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -104,6 +104,11 @@ def pipeline_of(corpus: dict[str, str]) -> JobSpec:
             "checkpoint": {"every": 2},
         }
     )
+
+
+def apart(some: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> float:
+    """Euclidean distance of two networks over all weights of the first."""
+    return sum(float((some[name] - others[name]).square().sum()) for name in some) ** 0.5
 
 
 def stage_context(

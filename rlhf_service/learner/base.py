@@ -58,3 +58,8 @@ class EngineFactory(Protocol):
     """Makes engines that share the rank's device and ZeRO settings."""
 
     def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> Engine: ...
+
+    def frozen(self, module: torch.nn.Module) -> Network:
+        """`module`, taken over, for answers alone; cut up over the ranks where networks that learn are.
+        Calling it is collective under ZeRO-3."""
+        ...

@@ -20,7 +20,7 @@ from rlhf_service.errors import StorageError
 from rlhf_service.learner.backend import BACKENDS
 from rlhf_service.learner.compiled import compiling
 from rlhf_service.learner.without import without
-from rlhf_service.learner.zero import clips_itself, deepspeed_config
+from rlhf_service.learner.zero import clips_itself, deepspeed_config, frozen_config
 from rlhf_service.models.adapter import learnt_names
 from rlhf_service.models.precision import dtype_of
 from rlhf_service.spec.learner import LearnerSpec, OptimizerSpec
@@ -38,6 +38,10 @@ OPTIMIZERS = "*_optim_states.pt"
 """Where DeepSpeed keeps each rank's part of the master weights and of Adam: ZeRO 1 to 3."""
 REGROUPED = ".regrouped"
 """Folder of a checkpoint while another number of ranks loads it; hidden, so that nobody copies it."""
+
+
+GATHERED = 2**28
+"""Numbers that every rank has gathered at once, while one of them takes the whole network."""
 
 
 class DeepSpeedEngine:
@@ -87,22 +91,20 @@ class DeepSpeedEngine:
 
     def full_state(self) -> dict[str, torch.Tensor] | None:
         module, learnt = self._engine.module, self._learnt
-        wanted = [p for p in module.parameters() if learnt is None or p.requires_grad]
-        whole = (
-            deepspeed.zero.GatheredParameters(wanted, modifier_rank=None)
-            if self._zero3
-            else contextlib.nullcontext()
-        )
-        with whole:
-            if dist.get_rank() != 0:
-                return None
-            state = {
-                name: tensor.detach()
-                for name, tensor in module.state_dict().items()
-                if learnt is None or name in learnt
-            }
-            # Gathered parameters vanish with the context.
-            return {k: v.clone() for k, v in state.items()} if self._zero3 else state
+        state = {
+            name: tensor
+            for name, tensor in module.state_dict(keep_vars=True).items()
+            if learnt is None or name in learnt
+        }
+        mine = dist.get_rank() == 0
+        if not self._zero3:
+            return {name: tensor.detach() for name, tensor in state.items()} if mine else None
+        found: dict[str, torch.Tensor] = {}
+        for some in in_parts(state, GATHERED):
+            with deepspeed.zero.GatheredParameters(list(some.values()), modifier_rank=None):
+                if mine:  # what was gathered vanishes with the context
+                    found |= {name: tensor.detach().clone() for name, tensor in some.items()}
+        return found if mine else None
 
     def save(self, folder: Path) -> None:
         try:
@@ -145,6 +147,21 @@ class DeepSpeedEngine:
 
     def _clip(self, parameters: list[torch.nn.Parameter], max_norm: float) -> None:
         self._own_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+
+
+def in_parts(state: dict[str, torch.Tensor], most: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Tensors in order, together as long as they have `most` numbers; a larger one is alone."""
+    part: dict[str, torch.Tensor] = {}
+    held = 0
+    for name, tensor in state.items():
+        size = getattr(tensor, "ds_numel", tensor.numel())
+        if part and held + size > most:
+            yield part
+            part, held = {}, 0
+        part[name] = tensor
+        held += size
+    if part:
+        yield part
 
 
 def of_writing(fault: OSError | RuntimeError) -> bool:
@@ -221,8 +238,22 @@ class DeepSpeedEngines:
     device: torch.device
 
     def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> DeepSpeedEngine:
+        return DeepSpeedEngine(self._placed(module), optimizer, self.learner)
+
+    def frozen(self, module: torch.nn.Module) -> torch.nn.Module:
+        network = self._placed(module).eval().requires_grad_(False)
+        if self.learner.zero_stage < 3:
+            return network
+        engine: torch.nn.Module
+        engine, *_ = deepspeed.initialize(
+            model=network, config=frozen_config(self.learner), dist_init_required=False
+        )
+        engine.eval()  # it answers nothing
+        return engine
+
+    def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
+        """On the device, in the job's precision, with DeepSpeed's communication begun."""
         if not deepspeed.comm.is_initialized():
             with compiling():
                 deepspeed.init_distributed(dist_backend=BACKENDS[self.device.type], verbose=False)
-        dtype = dtype_of(self.learner.precision)
-        return DeepSpeedEngine(module.to(self.device, dtype), optimizer, self.learner)
+        return module.to(self.device, dtype_of(self.learner.precision))

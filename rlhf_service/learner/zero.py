@@ -33,6 +33,18 @@ def deepspeed_config(learner: LearnerSpec, optimizer: OptimizerSpec) -> dict[str
     }
 
 
+def frozen_config(learner: LearnerSpec) -> dict[str, object]:
+    """Of a network that does not learn, under ZeRO-3."""
+    whole = deepspeed_config(learner, OptimizerSpec())
+    kept = ("stage", "stage3_param_persistence_threshold")
+    zero = whole["zero_optimization"]
+    assert isinstance(zero, dict)
+    return whole | {
+        "gradient_clipping": 0.0,
+        "zero_optimization": {name: zero[name] for name in kept},
+    }
+
+
 def clips_itself(learner: LearnerSpec) -> bool:
     """Whether the engine wrapper clips: plain fp32 DeepSpeed clips without telling the norm."""
     return learner.zero_stage == 0 and learner.precision == "fp32"

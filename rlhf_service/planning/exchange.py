@@ -12,6 +12,10 @@ GATHERED = 2 / 3
 """Share of what ZeRO 3 passes on for a weight that learns; the rest scatters its gradient."""
 
 
+ALONE = 1 / 3
+"""Share of it that a forward pass alone takes: one gathering of three exchanges."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handled:
     """Of one network, what an engine's hooks and steps handle."""
@@ -68,3 +72,15 @@ def bytes_exchanged(work: Work, trained: Trained, zero: int, element: int, ranks
             whole = element * (trained.learning + trained.frozen)
             # Gathered forward and backward at half an all-reduce each, as is the scattered gradient.
             return passed * work.updates * (whole + gradient / 2)
+
+
+def seconds_gathered(cost: EngineCost, handled: Handled, ranks: int) -> float:
+    """Of each of `ranks` in one pass without gradients under ZeRO 3, from what each of two takes."""
+    rounds, passed = ranks - 1, 2 * (ranks - 1) / ranks
+    whole = rounds * cost.per_tensor * handled.tensors
+    return ALONE * (whole + passed * cost.per_parameter * handled.parameters)
+
+
+def bytes_gathered(trained: Trained, element: int, ranks: int) -> float:
+    """The same where only the speed of a link is known: bytes."""
+    return (ranks - 1) / ranks * element * (trained.learning + trained.frozen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rlhf_service.planning.activations import FP32, Pass, saved_bytes, score_bytes
 from rlhf_service.planning.device import Loss
 from rlhf_service.planning.shape import Shape
-from rlhf_service.planning.states import States, engine_states
+from rlhf_service.planning.states import States, engine_states, frozen_bytes
 from rlhf_service.planning.workload import Work
 from rlhf_service.spec.adapter import LoraSpec
 from rlhf_service.spec.learner import LearnerSpec
@@ -76,7 +76,7 @@ def learner_parts(
 ) -> Parts:
     """One rank of the learner group in one stage, its process left out.
 
-    `published`: copies of the policy that are made to publish it.
+    `published`: copies of the policy that the first rank makes to publish it.
     """
     element = element_of(learner)
     engines = [policy.states(learner, ranks)] + (
@@ -96,7 +96,7 @@ def learner_parts(
     if published:
         whole = element * (policy.learning if policy.lora else policy.parameters)
         if policy.lora is None:
-            found["reference"] = whole
+            found["reference"] = frozen_bytes(learner, ranks, element, policy.parameters)
         found["published weights"] = published * whole
     if policy.lora is not None:
         # At the end the base is read again, in fp32, and the adapter merged into it.

@@ -98,6 +98,8 @@ def pool(
             )
             if spec.rollout.weights == "collective" and isinstance(parts.stage, PpoStage):
                 held["weights as fetched"] *= 1 + parts.stage.max_staleness  # they wait here
+            elif own.gpus_per_actor:
+                held.pop("weights as fetched")  # read from the host's memory, tensor by tensor
             if isinstance(spec.rollout.engine, VllmEngineSpec):
                 held["cache"] = cache_of(spec.rollout.engine, own)
                 unknown = "what vLLM holds besides weights and cache was not measured"

@@ -92,6 +92,14 @@ def _three(element: int, ranks: int, trained: int, frozen: int) -> States:
     )
 
 
+def frozen_bytes(learner: LearnerSpec, ranks: int, element: int, parameters: int) -> float:
+    """Of a network that does not learn, on one rank: under ZeRO-3 its part, and what is gathered at once
+    while it answers."""
+    if learner.zero_stage < 3:
+        return float(element * parameters)
+    return element * parameters / ranks + element * min(parameters, LIVE)
+
+
 def _offloaded(found: States) -> States:
     """Master weights, moments and the step move to the host, with the gradients it reads."""
     moved = found.master + found.optimizer + found.step

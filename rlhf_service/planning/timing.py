@@ -7,8 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rlhf_service.planning.activations import Pass
-from rlhf_service.planning.device import DeviceProfile
-from rlhf_service.planning.exchange import Handled, bytes_exchanged, seconds_exchanged
+from rlhf_service.planning.device import DeviceProfile, EngineCost
+from rlhf_service.planning.exchange import (
+    ALONE,
+    Handled,
+    bytes_exchanged,
+    bytes_gathered,
+    seconds_exchanged,
+    seconds_gathered,
+)
 from rlhf_service.planning.memory import SCORED_ROWS, Trained, element_of
 from rlhf_service.planning.records import Estimate, Phase, longest, total
 from rlhf_service.planning.seconds import Machine
@@ -62,7 +69,7 @@ class Clock:
         return {
             "generate": self.generate(policy, work.prompts, work.prompt_length, work.new_tokens),
             "judge": self.judge(stage.reward, work, scorers),
-            "annotate": Estimate(value=self._annotate(machine, work, policy, critic)),
+            "annotate": self._annotate(machine, work, policy, critic),
             "update": update,
             "publish": self._publish(policy),
         }
@@ -137,7 +144,7 @@ class Clock:
 
     def _annotate(
         self, machine: Machine, work: Work, policy: Trained, critic: Trained | None
-    ) -> float:
+    ) -> Estimate:
         assert work.annotate is not None
         one = work.annotate
         # The policy, and the reference beside it.
@@ -145,7 +152,25 @@ class Clock:
         if critic is not None:
             scalar = Pass(rows=one.rows, length=one.length, predicted=0, learnt=0)
             seconds += machine.forward(critic.shape, scalar, None, None)
-        return work.annotations * seconds * self._learners()
+        learner, ranks = self.spec.learner, self.spec.resources.learner.num_workers
+        networks = [policy, policy] + ([critic] if critic is not None else [])
+        if learner.zero_stage == 3:  # which has hooks before and after every layer, there and back
+            seconds += ALONE * sum(machine.hooks(3, Handled.of(one, 3)) for one in networks)
+        known = Estimate(value=work.annotations * seconds * self._learners())
+        if ranks == 1 or learner.zero_stage < 3:
+            return known
+        return total([known, self._gathered(machine, work, networks)])
+
+    def _gathered(self, machine: Machine, work: Work, networks: Sequence[Trained]) -> Estimate:
+        """What ranks pass to each other to annotate under ZeRO 3."""
+        zero, ranks = self.spec.learner.zero_stage, self.spec.resources.learner.num_workers
+        cost = self._measured(machine, ranks)
+        if cost is not None:
+            seconds = sum(seconds_gathered(cost, Handled.of(one, zero), ranks) for one in networks)
+            return Estimate(value=work.annotations * seconds * self._learners())
+        element = element_of(self.spec.learner)
+        moved = sum(bytes_gathered(one, element, ranks) for one in networks)
+        return self._by_link(work.annotations * moved, ranks)
 
     def _update(self, machine: Machine, work: Work, engines: Sequence[Trained]) -> Estimate:
         learner, ranks = self.spec.learner, self.spec.resources.learner.num_workers
@@ -164,21 +189,30 @@ class Clock:
 
     def _exchange(self, machine: Machine, work: Work, engines: Sequence[Trained]) -> Estimate:
         """What ranks pass to each other in a step: as two of them were measured, else by the link."""
-        learner, ranks = self.spec.learner, self.spec.resources.learner.num_workers
-        zero, profile = learner.zero_stage, self.profile
-        cost = machine.arithmetic.exchanges.get(str(zero))
-        if cost is not None and ranks <= profile.per_machine:
+        zero, ranks = self.spec.learner.zero_stage, self.spec.resources.learner.num_workers
+        cost = self._measured(machine, ranks)
+        if cost is not None:
             seconds = sum(
                 seconds_exchanged(cost, work, Handled.of(one, zero), ranks) for one in engines
             )
             return Estimate(value=seconds * self._learners())
-        link = profile.link
+        element = element_of(self.spec.learner)
+        moved = sum(bytes_exchanged(work, one, zero, element, ranks) for one in engines)
+        return self._by_link(moved, ranks)
+
+    def _measured(self, machine: Machine, ranks: int) -> EngineCost | None:
+        """What an exchange takes each of two ranks; None where it was not measured, or is another."""
+        if ranks > self.profile.per_machine:
+            return None
+        return machine.arithmetic.exchanges.get(str(self.spec.learner.zero_stage))
+
+    def _by_link(self, moved: float, ranks: int) -> Estimate:
+        """Seconds of so many bytes between the ranks."""
+        link, profile = self.profile.link, self.profile
         if link is not None and profile.network and ranks > profile.per_machine:
             link = min(link, profile.network)
         if link is None:
             return Estimate.none("the speed between ranks is not known")
-        element = element_of(learner)
-        moved = sum(bytes_exchanged(work, one, zero, element, ranks) for one in engines)
         return Estimate(value=moved / link)
 
     def _publish(self, policy: Trained) -> Estimate:

@@ -19,7 +19,6 @@ from rlhf_service.learner.critic import Critic, EngineCritic, NoCritic
 from rlhf_service.learner.ppo import PpoLearner
 from rlhf_service.models.adapter import WithoutAdapter, adapt_config
 from rlhf_service.models.heads import ValueModel
-from rlhf_service.models.precision import dtype_of
 from rlhf_service.models.ragged import takes_ragged, use_ragged
 from rlhf_service.models.work import work_of
 from rlhf_service.ports import RewardFunction, RolloutEngine
@@ -106,9 +105,8 @@ def build_learner(context: StageContext, stage: PpoStage, begun: Start) -> PpoLe
     critic = build_critic(context, stage, begun)
     reference: Network
     if stage.adapter is None:
-        dtype = dtype_of(learner.precision)
-        frozen = copy.deepcopy(begun.model).to(context.device, dtype).eval().requires_grad_(False)
-        policy, reference = context.engines(begun.model, stage.optimizer), frozen
+        reference = context.engines.frozen(copy.deepcopy(begun.model))
+        policy = context.engines(begun.model, stage.optimizer)
     else:
         adapted = what_learns(context, stage, begun)
         policy = context.engines(adapted, stage.optimizer)

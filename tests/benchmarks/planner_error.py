@@ -50,6 +50,7 @@ GRID = (
     Case(width=384, layers=4, batch=4, micro=2, length=64, zero=1, ranks=2),
     Case(width=384, layers=4, batch=4, micro=2, length=64, zero=2, ranks=2),
     Case(width=384, layers=4, batch=4, micro=2, length=64, zero=3, ranks=2),
+    Case(kind="ppo", width=384, layers=4, batch=4, micro=2, length=32, zero=3, ranks=2),
     Case(width=256, layers=2, batch=2, micro=2, length=16, precision="bf16"),
     Case(width=256, layers=2, batch=2, micro=2, length=16, zero=2, precision="bf16"),
     Case(width=256, layers=2, batch=2, micro=2, length=16, zero=3, precision="bf16"),

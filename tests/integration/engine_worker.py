@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from rlhf_service.learner.base import Engine
+    from rlhf_service.learner.base import Engine, EngineFactory
 
 STEPS = 3
 ROWS = 12
@@ -44,6 +44,7 @@ def run(case: dict[str, Any], rank: int, ranks: int, folder: Path) -> dict[str, 
 
     network, engine = make_engine(case)
     dtype = torch.bfloat16 if case["precision"] == "bf16" else torch.float32
+    frozen = factory(case).frozen(make_network(bool(case["adapter"]), int(case["outputs"])))
     norms = learn(case, network, engine, range(STEPS), rank, ranks)
     kept = listed(engine.full_state())
     engine.save(folder)
@@ -58,7 +59,16 @@ def run(case: dict[str, Any], rank: int, ranks: int, folder: Path) -> dict[str, 
         whole = {k: v.to(dtype) for k, v in saved_state(folder).items()}
         read = {k: whole[k].float().tolist() for k in kept} == kept
         found = {"norms": norms, "state": kept, "restored": again == kept, "read": read}
+    with torch.no_grad():  # it stayed what it was, while the other learnt
+        answers = frozen(inputs[0].to(dtype)).float()
+        plain = make_network(bool(case["adapter"]), int(case["outputs"])).to(dtype)
+        wanted = plain(inputs[0].to(dtype)).float()
+    held = sum(parameter.numel() for parameter in frozen.parameters())
+    whole = sum(parameter.numel() for parameter in plain.parameters())
     engine.close()
+    if found is not None:
+        off = float((answers - wanted).abs().max())
+        found["frozen"] = {"off": off, "held": held, "whole": whole}
     return found
 
 
@@ -90,17 +100,24 @@ def go_on(case: dict[str, Any], rank: int, ranks: int, folder: Path) -> dict[str
 
 def make_engine(case: dict[str, Any]) -> tuple[torch.nn.Module, Engine]:
     """The case's network and engine. Collective."""
+
+    from rlhf_service.spec import OptimizerSpec
+
+    network = make_network(bool(case["adapter"]), int(case["outputs"]))
+    return network, factory(case)(network, OptimizerSpec(max_grad_norm=0.05))
+
+
+def factory(case: dict[str, Any]) -> EngineFactory:
+    """Of engines that train as the case says."""
     import torch
 
     from rlhf_service.learner.deepspeed import DeepSpeedEngines
-    from rlhf_service.spec import LearnerSpec, OptimizerSpec
+    from rlhf_service.spec import LearnerSpec
 
     learner = LearnerSpec(
         zero_stage=case["zero"], precision=case["precision"], offload_optimizer=case["offload"]
     )
-    network = make_network(bool(case["adapter"]), int(case["outputs"]))
-    engines = DeepSpeedEngines(learner, torch.device("cpu"))
-    return network, engines(network, OptimizerSpec(max_grad_norm=0.05))
+    return DeepSpeedEngines(learner, torch.device("cpu"))
 
 
 def rows() -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,7 +151,7 @@ def learn(
                     engine.module(mine[start : start + micro])
             logits = engine.module(mine[start : start + micro]).float()
             part = wanted[start : start + micro]
-            engine.backward(torch.nn.functional.cross_entropy(logits, part, reduction="sum") / 8)
+            engine.backward(torch.nn.functional.cross_entropy(logits, part, reduction="sum") / ROWS)
         norms.append(engine.step(1e-2))
     return norms
 

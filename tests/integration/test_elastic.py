@@ -4,7 +4,6 @@ two."""
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from cluster.local import LocalCluster, descendants, die_with_parent, kill_and_wait, ray_command
@@ -21,7 +19,7 @@ from rlhf_service.spec import JobSpec
 from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.storage import JobFolder
 from tests.integration.conftest import wait_until
-from tests.small import stage_context
+from tests.small import apart, stage_context
 
 STEPS = 60
 POLL = "1"
@@ -43,7 +41,14 @@ def spec(pipeline_spec: JobSpec) -> JobSpec:
     return JobSpec.model_validate(changed)
 
 
-def test_a_group_begins_with_what_fits_grows_and_survives_a_machine(tmp_path, spec):
+# A machine that says nothing for some seconds is lost; by default it takes Ray half a minute.
+HEALTH = {"period": 1000, "timeout": 4000, "failure_threshold": 4}
+
+
+def test_a_group_begins_with_what_fits_grows_and_survives_a_machine(tmp_path, spec, monkeypatch):
+    for name, value in HEALTH.items():
+        unit = "" if name == "failure_threshold" else "_ms"
+        monkeypatch.setenv(f"RAY_health_check_{name}{unit}", str(value))
     folder = JobFolder(tmp_path / "job-elastic")
     folder.events.mkdir(parents=True)
     folder.spec.write_text(spec.model_dump_json())
@@ -85,11 +90,6 @@ def test_a_group_begins_with_what_fits_grows_and_survives_a_machine(tmp_path, sp
     )
     # Of how far the weights moved, next to nothing: no update was lost, none made twice.
     assert apart(final, undisturbed) < 1e-2 * apart(undisturbed, before)
-
-
-def apart(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
-    """Euclidean distance over all weights."""
-    return math.sqrt(sum(float((some[name] - others[name]).square().sum()) for name in some))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 from rlhf_service.spec import OptimizerSpec
 from rlhf_service.testing import PlainEngine
 from tests.integration.engine_worker import make_network, rows
+from tests.small import apart
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 600
@@ -139,6 +140,9 @@ def test_stage_ranks_and_microbatches_make_the_same_steps(outcomes, case):
     agree(found, case, slice(None))
     assert found["restored"]
     assert found["read"]  # without an engine
+    frozen = found["frozen"]  # a network that only answers
+    assert frozen["off"] < 1e-6
+    assert frozen["held"] == (0 if case.zero == 3 else frozen["whole"])
 
 
 @pytest.mark.parametrize("change", ["1-2-", "2-3-", "3-1-"])
@@ -157,6 +161,11 @@ def agree(found: dict[str, Any], case: Case, steps: slice) -> None:
     assert found["state"].keys() == state.keys()
     exact = case.precision == "fp32"
     assert found["norms"] == pytest.approx(norms[steps], rel=1e-5 if exact else 2e-2)
-    for name, tensor in state.items():
-        tolerance = {"rtol": 0, "atol": 1e-6 if exact else 5e-3}
-        torch.testing.assert_close(torch.tensor(found["state"][name]), tensor, **tolerance)
+    got = {name: torch.tensor(found["state"][name]) for name in state}
+    if exact:
+        for name, tensor in state.items():
+            torch.testing.assert_close(got[name], tensor, rtol=0, atol=1e-6)
+        return
+    # Where a gradient is next to nothing, Adam makes a whole step of the sign that rounding leaves it.
+    before = make_network(case.adapter, case.outputs).state_dict()
+    assert apart(got, state) < 0.1 * apart(state, {name: before[name] for name in state})

@@ -16,10 +16,11 @@ from rlhf_service.planning.exchange import Handled, seconds_exchanged
 from rlhf_service.planning.memory import Trained
 from rlhf_service.planning.parts import Setting
 from rlhf_service.planning.plan import plan_job
+from rlhf_service.planning.states import LIVE, frozen_bytes
 from rlhf_service.planning.workload import Work
-from rlhf_service.spec import JobSpec
+from rlhf_service.spec import JobSpec, LearnerSpec
 from rlhf_service.spec.adapter import LoraSpec
-from tests.planning import machine, sft
+from tests.planning import machine, ppo, sft
 
 CPU = torch.device("cpu")
 REST = {
@@ -207,3 +208,34 @@ def test_few_rows_are_measured_with_one_matrix_after_the_other(monkeypatch):
     assert asked == [(rows, (256, 256)) for rows in (1, 8, 64) for _ in range(kernels.TURNS)]
     places = {matrix.data_ptr() for rows, matrix in used if rows == 8 and matrix.shape == (64, 64)}
     assert len(places) == kernels.TURNS
+
+
+def annotate_seconds(profile: DeviceProfile, ranks: int, zero: int) -> float:
+    spec = ppo(
+        learner={"zero_stage": zero, "micro_batch_size": 1},
+        resources={"learner": {"num_workers": ranks}},
+    )
+    found = plan_job(spec, Setting(host=profile)).stages[-1].phases["annotate"].value
+    assert found is not None
+    return found
+
+
+def test_what_answers_under_zero_3_is_gathered_too():
+    two, three = (annotate_seconds(with_arithmetic(), 1, zero) for zero in (2, 3))
+    assert three > two  # hooks
+    plain, slow = with_arithmetic(), with_arithmetic().model_copy(update={"link": 1e6})
+    assert annotate_seconds(slow, 2, 2) == annotate_seconds(plain, 2, 2)
+    assert annotate_seconds(slow, 2, 3) > 100 * annotate_seconds(plain, 2, 3)
+    measured = with_arithmetic(exchanges={"3": EXCHANGE})
+    free_of = with_arithmetic(exchanges={"3": EXCHANGE.model_copy(update={"per_tensor": 0.0})})
+    assert annotate_seconds(measured, 2, 3) > annotate_seconds(free_of, 2, 3)
+
+
+def test_a_frozen_network_is_cut_up_under_zero_3():
+    parameters = 10_000_000
+    for zero in range(3):
+        held = frozen_bytes(LearnerSpec(zero_stage=zero), 4, 2, parameters)
+        assert held == 2 * parameters
+    assert frozen_bytes(LearnerSpec(zero_stage=3), 4, 2, parameters) == 2 * parameters * 1.25
+    large = 8 * LIVE
+    assert frozen_bytes(LearnerSpec(zero_stage=3), 64, 2, large) == 2 * LIVE * (1 / 8 + 1)

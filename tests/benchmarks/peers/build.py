@@ -17,7 +17,7 @@ from rlhf_service.spec import DataSpec, JobSpec, LearnerSpec, OptimizerSpec, Scr
 from rlhf_service.stages.context import StageContext
 from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.storage import JobFolder
-from rlhf_service.testing import ListSink, LocalPools, PlainEngine
+from rlhf_service.testing import ListSink, LocalPools, PlainEngines
 from tests.benchmarks.peers.workload import Prepared, Workload
 
 POOL = 256
@@ -93,7 +93,7 @@ def in_this_process(spec: JobSpec, root: Path, device: str = "cpu") -> StageCont
         folder=folder,
         group=group,
         device=torch.device(device),
-        engines=lambda module, adam: PlainEngine(module.to(device), adam),
+        engines=PlainEngines(torch.device(device)),
         pools=LocalPools(device=device),
         checkpoints=CheckpointFolder(folder.checkpoints, spec.checkpoint.keep, group),
         sink=ListSink(),
