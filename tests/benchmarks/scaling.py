@@ -150,8 +150,8 @@ def document() -> Iterator[str]:
     yield (
         "One GRPO step: 1,024 prompts × 4 responses, 512 + 1,024 tokens each, one epoch, bf16, ZeRO-3,\n"
         "one row a microbatch; each GPU shared by a learner rank and a rollout actor. *Exchange* is\n"
-        "what the ranks send each other in the update: ZeRO-3 gathers every weight twice a microbatch. It gathers\n"
-        "those of policy and reference once more to *annotate*, which is part of that column.\n"
+        "what the ranks send each other in the update: ZeRO-3 gathers every weight twice a microbatch. What\n"
+        "is gathered to *annotate*, by policy and reference, is part of that column.\n"
     )
     with tempfile.TemporaryDirectory() as root:
         for size in SIZES:
@@ -181,8 +181,8 @@ READING = """
   networks, publishing: the whole policy goes through rank 0 and the object store whatever the
   number of GPUs. GPU-hours a step rise eight- to fifteenfold. An adapter publishes a hundredth.
 - **8 B** fit a learner and an actor together on 80 GB from 64 GPUs on. On eight the first rank, which
-  gathers the policy to publish it, has too large a part of weights, master weights and Adam besides; there
-  actors need GPUs of their own.
+  gathers the policy to publish it, has too large a part of weights, master weights and Adam besides;
+  actors need GPUs of their own there.
 - **34 B and 70 B** do not fit at all: an actor holds the whole policy on one GPU (there is no tensor
   parallelism), and so does the first rank when it publishes.
 """
