@@ -59,7 +59,7 @@ class EngineFactory(Protocol):
 
     def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> Engine: ...
 
-    def frozen(self, module: torch.nn.Module) -> Network:
+    def frozen(self, module: torch.nn.Module) -> torch.nn.Module:
         """`module`, taken over, for answers alone; cut up over the ranks where networks that learn are.
         Calling it is collective under ZeRO-3."""
         ...

@@ -150,8 +150,8 @@ def document() -> Iterator[str]:
     yield (
         "One GRPO step: 1,024 prompts × 4 responses, 512 + 1,024 tokens each, one epoch, bf16, ZeRO-3,\n"
         "one row a microbatch; each GPU shared by a learner rank and a rollout actor. *Exchange* is\n"
-        "what the ranks send each other in the update: ZeRO-3 gathers every weight twice a microbatch. What\n"
-        "is gathered to *annotate*, by policy and reference, is part of that column.\n"
+        "what the ranks send each other in the update: ZeRO-3 gathers every weight twice a microbatch.\n"
+        "What is gathered to *annotate*, by policy and reference, is part of that column.\n"
     )
     with tempfile.TemporaryDirectory() as root:
         for size in SIZES:
