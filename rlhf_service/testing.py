@@ -113,7 +113,11 @@ class PlainEngines:
         return PlainEngine(module.to(self.device), optimizer)
 
     def frozen(self, module: torch.nn.Module) -> torch.nn.Module:
-        return PlainEngine.frozen(module.to(self.device))
+        """Whole: nothing is cut up here."""
+        return module.to(self.device).eval().requires_grad_(False)
+
+    def close(self) -> None:
+        return None
 
 
 class PlainEngine:
@@ -130,11 +134,6 @@ class PlainEngine:
             eps=optimizer.eps,
             weight_decay=optimizer.weight_decay,
         )
-
-    @staticmethod
-    def frozen(module: torch.nn.Module) -> torch.nn.Module:
-        """Nothing is cut up here."""
-        return module.eval().requires_grad_(False)
 
     def backward(self, loss: torch.Tensor) -> None:
         torch.autograd.backward(loss)

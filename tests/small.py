@@ -17,7 +17,7 @@ from rlhf_service.spec import JobSpec
 from rlhf_service.stages.context import StageContext, StopRequested
 from rlhf_service.stages.pipeline import run_pipeline
 from rlhf_service.storage import JobFolder
-from rlhf_service.testing import ListSink, LocalPools, PlainEngine
+from rlhf_service.testing import ListSink, LocalPools, PlainEngines
 
 WORDS = (
     "a good film",
@@ -122,7 +122,7 @@ def stage_context(
         "folder": folder,
         "group": SoloGroup(),
         "device": torch.device("cpu"),
-        "engines": PlainEngine,
+        "engines": PlainEngines(torch.device("cpu")),
         "pools": LocalPools(reward),
         "checkpoints": CheckpointFolder(folder.checkpoints, spec.checkpoint.keep, SoloGroup()),
         "sink": ListSink(),

@@ -63,3 +63,7 @@ class EngineFactory(Protocol):
         """`module`, taken over, for answers alone; cut up over the ranks where networks that learn are.
         Calling it is collective under ZeRO-3."""
         ...
+
+    def close(self) -> None:
+        """Let go of all that was made."""
+        ...

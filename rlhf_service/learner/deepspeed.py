@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import shutil
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -40,6 +41,7 @@ REGROUPED = ".regrouped"
 """Folder of a checkpoint while another number of ranks loads it; hidden, so that nobody copies it."""
 
 
+Closing = Callable[[], None]
 GATHERED = 2**28
 """Numbers that every rank has gathered at once, while one of them takes the whole network."""
 
@@ -134,7 +136,7 @@ class DeepSpeedEngine:
                 self._engine._config.load_universal_checkpoint = False
 
     def close(self) -> None:
-        self._engine.destroy()
+        release(self._engine)
 
     def _load(self, folder: Path) -> None:
         path, _ = self._engine.load_checkpoint(
@@ -147,6 +149,21 @@ class DeepSpeedEngine:
 
     def _clip(self, parameters: list[torch.nn.Parameter], max_norm: float) -> None:
         self._own_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+
+
+def release(engine: deepspeed.DeepSpeedEngine) -> None:
+    """Let go of what an engine holds. Caches of DeepSpeed's have the networks of ZeRO 3 for as long as
+    the process lives, so these leave their tensors."""
+    engine.destroy()
+    if engine.zero_optimization_stage() < 3:
+        return
+    if engine.basic_optimizer is not None:
+        engine.basic_optimizer.state.clear()
+        engine.basic_optimizer.param_groups.clear()
+    vars(engine.optimizer).clear()
+    for parameter in engine.module.parameters():
+        for tensor in (parameter, parameter.ds_tensor):
+            tensor.data = tensor.data.new_empty(0)
 
 
 def in_parts(state: dict[str, torch.Tensor], most: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -236,20 +253,29 @@ class DeepSpeedEngines:
 
     learner: LearnerSpec
     device: torch.device
+    _made: list[Closing] = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> DeepSpeedEngine:
-        return DeepSpeedEngine(self._placed(module), optimizer, self.learner)
+        engine = DeepSpeedEngine(self._placed(module), optimizer, self.learner)
+        self._made.append(engine.close)
+        return engine
 
     def frozen(self, module: torch.nn.Module) -> torch.nn.Module:
         network = self._placed(module).eval().requires_grad_(False)
         if self.learner.zero_stage < 3:
             return network
-        engine: torch.nn.Module
         engine, *_ = deepspeed.initialize(
             model=network, config=frozen_config(self.learner), dist_init_required=False
         )
         engine.eval()  # it answers nothing
-        return engine
+        self._made.append(functools.partial(release, engine))
+        frozen: torch.nn.Module = engine
+        return frozen
+
+    def close(self) -> None:
+        for close in self._made:
+            close()
+        self._made.clear()
 
     def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
         """On the device, in the job's precision, with DeepSpeed's communication begun."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
 
+import torch
+
 from rlhf_service.events import StageCompleted
+from rlhf_service.models.heap import give_back_freed
 from rlhf_service.spec.stages import (
     DpoStage,
     PpoStage,
@@ -38,6 +42,7 @@ def run_pipeline(context: StageContext) -> None:
             raise StopRequested(f"stopped before stage {stage.name}")
         started = time.perf_counter()
         run_stage(context, stage, f"stages[{index}]")
+        let_go(context)
         seconds = time.perf_counter() - started
         mark_done(context, stage.name, seconds)
         context.emit(
@@ -63,6 +68,15 @@ def run_stage(context: StageContext, stage: StageSpec, field: str) -> None:
             run_dpo(context, stage, field)
         case PpoStage():
             run_ppo(context, stage, field)
+
+
+def let_go(context: StageContext) -> None:
+    """Of all that a stage held."""
+    context.engines.close()
+    gc.collect()  # they hold themselves in circles, and their memory with them
+    give_back_freed()
+    if context.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def complete(context: StageContext) -> None:
