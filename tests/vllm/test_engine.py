@@ -178,6 +178,8 @@ def test_responses_end_with_the_end_token_or_at_the_limit(engines):
         assert ended == (rollout.finish_reason is FinishReason.EOS)
         assert TOKENIZER.eos_token_id not in rollout.token_ids[:-1]
         assert ended or len(rollout.token_ids) == SAMPLED.max_new_tokens
+    assert all(rollout.seconds > 0 for rollout in found)
+    assert len({rollout.seconds for rollout in found}) > 2  # they end when they end
 
 
 def test_what_cannot_be_held_is_refused(engines):
