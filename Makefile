@@ -30,15 +30,15 @@ demo: $(READY)
 serve: $(READY)
 	$(BIN)/rlhf serve
 
-# Jobs on clusters wait as much as they compute, so two halves that take as long run side by side: jobs on
-# one service, and all else, the tests with a cluster of their own among it.
-OWN_CLUSTER := tests/integration/test_autoscaler.py tests/integration/test_elastic.py tests/integration/test_hosts.py
+# Two halves that take about as long run side by side: jobs on clusters; and all else, with the longest of
+# those among it.
+LONGEST := tests/integration/test_hosts.py
 # All of pyproject.toml's testpaths but tests/integration (what it names, --ignore does not leave out).
 ALONE := tests/api tests/browser tests/docker tests/gpu tests/helm tests/kuberay tests/unit tests/test_architecture.py
 
 test: $(READY) openai-clients
-	@$(BIN)/python -m pytest tests/integration $(OWN_CLUSTER:%=--deselect %) > $(VENV)/integration.log 2>&1 & cluster=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ALONE) $(OWN_CLUSTER); rest=$$?; \
+	@$(BIN)/python -m pytest tests/integration --deselect $(LONGEST) > $(VENV)/integration.log 2>&1 & cluster=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ALONE) $(LONGEST); rest=$$?; \
 	echo "tests/integration, beside it:"; wait $$cluster; cluster=$$?; cat $(VENV)/integration.log; \
 	exit $$((rest | cluster))
 
