@@ -5,7 +5,8 @@ import { ratio } from "./figures.js";
 import { duration, number, percent, words } from "./format.js";
 
 const STEPS = 20;
-const PHASES = ["generate", "judge", "annotate", "update", "publish", "wait", "decode tail", "optimizer"];
+// Each has the colour that it has in the chart of a step's time.
+const COLOURS = ["generate", "judge", "annotate", "update", "publish", "wait", "other", "decode tail", "optimizer"];
 const ORDER = ["generate", "decode tail", "judge", "annotate", "update", "optimizer", "publish", "wait"];
 const OTHER = "other";
 
@@ -55,4 +56,4 @@ function apart(report) {
   return { ...phases, generate: (phases.generate ?? 0) - decoded, "decode tail": decoded, update: (phases.update ?? 0) - optimizer, optimizer };
 }
 
-const place = (name) => (name === OTHER ? PHASES.length : PHASES.indexOf(name));
+const place = (name) => COLOURS.indexOf(name);

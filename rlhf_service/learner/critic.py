@@ -38,8 +38,6 @@ class Critic(Protocol):
 
     def load(self, folder: Path) -> None: ...
 
-    def close(self) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
 class EngineCritic:
@@ -74,9 +72,6 @@ class EngineCritic:
     def load(self, folder: Path) -> None:
         self.engine.load(folder / "critic")
 
-    def close(self) -> None:
-        self.engine.close()
-
 
 @dataclass(frozen=True, slots=True)
 class NoCritic:
@@ -101,7 +96,4 @@ class NoCritic:
         return None
 
     def load(self, folder: Path) -> None:
-        return None
-
-    def close(self) -> None:
         return None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import io
 import shutil
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,9 +38,6 @@ OPTIMIZERS = "*_optim_states.pt"
 """Where DeepSpeed keeps each rank's part of the master weights and of Adam: ZeRO 1 to 3."""
 REGROUPED = ".regrouped"
 """Folder of a checkpoint while another number of ranks loads it; hidden, so that nobody copies it."""
-
-
-Closing = Callable[[], None]
 GATHERED = 2**28
 """Numbers that every rank has gathered at once, while one of them takes the whole network."""
 
@@ -253,11 +249,11 @@ class DeepSpeedEngines:
 
     learner: LearnerSpec
     device: torch.device
-    _made: list[Closing] = field(default_factory=list, init=False, repr=False)
+    _made: list[deepspeed.DeepSpeedEngine] = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, module: torch.nn.Module, optimizer: OptimizerSpec) -> DeepSpeedEngine:
         engine = DeepSpeedEngine(self._placed(module), optimizer, self.learner)
-        self._made.append(engine.close)
+        self._made.append(engine._engine)
         return engine
 
     def frozen(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -268,13 +264,13 @@ class DeepSpeedEngines:
             model=network, config=frozen_config(self.learner), dist_init_required=False
         )
         engine.eval()  # it answers nothing
-        self._made.append(functools.partial(release, engine))
+        self._made.append(engine)
         frozen: torch.nn.Module = engine
         return frozen
 
     def close(self) -> None:
-        for close in self._made:
-            close()
+        for engine in self._made:
+            release(engine)
         self._made.clear()
 
     def _placed(self, module: torch.nn.Module) -> torch.nn.Module:

@@ -97,10 +97,6 @@ class PpoLearner:
         self.policy.load(folder / "policy")
         self.critic.load(folder)
 
-    def close(self) -> None:
-        self.policy.close()
-        self.critic.close()
-
     def _accumulate(
         self,
         batch: ExperienceBatch,

@@ -51,8 +51,7 @@ def seconds_exchanged(cost: EngineCost, work: Work, handled: Handled, ranks: int
     In a ring each byte passes 2 (n − 1) ÷ n times, in n − 1 rounds (Patarasuk and Yuan, 2009).
     """
     rounds, passed = ranks - 1, 2 * (ranks - 1) / ranks
-    each_pass = rounds * cost.per_tensor * handled.tensors
-    each_pass += passed * cost.per_parameter * handled.parameters
+    each_pass = pass_exchanged(cost, handled, ranks)
     step = rounds * cost.step_per_tensor * handled.step_tensors
     step += passed * cost.step_per_parameter * handled.step_parameters
     return work.updates * each_pass + work.optimizer_steps * step
@@ -76,9 +75,16 @@ def bytes_exchanged(work: Work, trained: Trained, zero: int, element: int, ranks
 
 def seconds_gathered(cost: EngineCost, handled: Handled, ranks: int) -> float:
     """Of each of `ranks` in one pass without gradients under ZeRO 3, from what each of two takes."""
+    return ALONE * pass_exchanged(cost, handled, ranks)
+
+
+def pass_exchanged(cost: EngineCost, handled: Handled, ranks: int) -> float:
+    """Of each of `ranks` in one pass forward and backward."""
     rounds, passed = ranks - 1, 2 * (ranks - 1) / ranks
-    whole = rounds * cost.per_tensor * handled.tensors
-    return ALONE * (whole + passed * cost.per_parameter * handled.parameters)
+    return (
+        rounds * cost.per_tensor * handled.tensors
+        + passed * cost.per_parameter * handled.parameters
+    )
 
 
 def bytes_gathered(trained: Trained, element: int, ranks: int) -> float:

@@ -63,12 +63,11 @@ def run(case: dict[str, Any], rank: int, ranks: int, folder: Path) -> dict[str, 
         answers = frozen(inputs[0].to(dtype)).float()
         plain = make_network(bool(case["adapter"]), int(case["outputs"])).to(dtype)
         wanted = plain(inputs[0].to(dtype)).float()
-    held = sum(parameter.numel() for parameter in frozen.parameters())
-    whole = sum(parameter.numel() for parameter in plain.parameters())
     engine.close()
     if found is not None:
+        held, whole_size = (sum(p.numel() for p in n.parameters()) for n in (frozen, plain))
         off = float((answers - wanted).abs().max())
-        found["frozen"] = {"off": off, "held": held, "whole": whole}
+        found["frozen"] = {"off": off, "held": held, "whole": whole_size}
     return found
 
 
@@ -100,7 +99,6 @@ def go_on(case: dict[str, Any], rank: int, ranks: int, folder: Path) -> dict[str
 
 def make_engine(case: dict[str, Any]) -> tuple[torch.nn.Module, Engine]:
     """The case's network and engine. Collective."""
-
     from rlhf_service.spec import OptimizerSpec
 
     network = make_network(bool(case["adapter"]), int(case["outputs"]))
