@@ -73,6 +73,9 @@ class Window:
         await self.page.goto(f"{self.site.url}/#{place}")
         return self.page
 
+    async def tab(self, name: str) -> None:
+        await self.page.get_by_role("tab", name=name).click()
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -80,7 +83,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def site(tmp_path) -> AsyncIterator[Site]:
     settings = Settings(storage=tmp_path, reconcile=False, sse_poll=0.05)
     (tmp_path / "data").mkdir()
@@ -93,8 +96,9 @@ async def site(tmp_path) -> AsyncIterator[Site]:
             await made.stop()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
+    """One for all tests; each has a context of its own in it, which is a browser that knows nothing."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
     async with async_playwright() as player:
@@ -125,7 +129,7 @@ async def opened(
         await context.close()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def window(site: Site, chromium: Browser) -> AsyncIterator[Window]:
     """A wide, light page on which nothing may go wrong."""
     async with opened(site, chromium) as made:

@@ -17,7 +17,7 @@ from tests.browser.stories import (
     ppo_step,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 UNNAMED = """
 [...document.querySelectorAll("a, button, input, select, textarea, summary, progress, dialog, table,"
@@ -105,7 +105,7 @@ async def test_every_view_is_named_legible_and_fits(site, chromium, width, schem
             "Events",
             "Details",
         ):
-            await page.get_by_role("tab", name=name).click()
+            await window.tab(name)
             await sound(page, name)
         paper = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (max(map(int, paper[4:-1].split(","))) < 64) == (scheme == "dark")

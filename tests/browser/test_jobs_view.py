@@ -10,7 +10,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import opened
 from tests.browser.stories import WORK, evaluated, grpo_job, ppo_step, two_stages
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_wrong_key_is_refused_and_asked_for_again(site, chromium):

@@ -12,7 +12,7 @@ from rlhf_service.models.build import build_scratch
 from rlhf_service.models.tokenizer import train_tokenizer
 from rlhf_service.spec.model import ScratchModel
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LOADED = 120_000
 """Milliseconds in which two models surely are loaded and have answered."""

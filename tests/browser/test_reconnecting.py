@@ -8,7 +8,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import opened
 from tests.browser.stories import grpo_job, ppo_step
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_after_a_break_the_log_goes_on_where_it_was(site, chromium):
@@ -20,7 +20,7 @@ async def test_after_a_break_the_log_goes_on_where_it_was(site, chromium):
             "request",
             lambda r: asked.append(r.headers.get("last-event-id")) if "/stream" in r.url else None,
         )
-        await page.get_by_role("tab", name="Events").click()
+        await window.tab("Events")
         await page.get_by_label("Steps too").check()
         events = page.locator(".events li")
         seen = (await site.world.job(job_id))["last_seq"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from playwright.async_api import expect
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def chosen(page):

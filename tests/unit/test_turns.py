@@ -22,7 +22,7 @@ from rlhf_service.records import FinishReason, Prompt, Rollout, Score
 from rlhf_service.spec import JobSpec, PpoSpec, SamplingSpec
 from rlhf_service.spec.environment import CalculatorSpec
 from rlhf_service.stages.pipeline import run_pipeline
-from tests.unit.test_learner import GradientEngine, learner_of, networks, stage_of  # noqa: F401
+from tests.unit.learners import GradientEngine, learner_of, stage_of
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_credit_steps_over_the_environment_tokens(tokenizer):
 
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 def test_the_gradient_ignores_what_the_environment_said_but_reads_it(
-    networks,  # noqa: F811
+    networks,
     layout,
 ):
     tokenizer = networks[1]
