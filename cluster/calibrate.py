@@ -132,9 +132,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--storage",
         type=Path,
-        default=Path(os.environ.get("RLHF_STORAGE", "rlhf-storage")),
-        help="the service's storage folder; its control/device-profile.json is written, or "
-        "gpu-profile.json",
+        default=storage(),
+        help="the service's storage folder (default %(default)s); its control/device-profile.json is "
+        "written, or gpu-profile.json",
     )
     parser.add_argument("--out", type=Path, help="write there instead")
     parser.add_argument(
@@ -169,6 +169,20 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     say(f"written to {out}")
     return 0
+
+
+def storage() -> Path:
+    """Where a service looks for profiles: RLHF_STORAGE; else what `rlhf serve` keeps in this folder or the
+    nearest above it; else what a control plane keeps here; else where `rlhf serve` will keep it.
+    """
+    if told := os.environ.get("RLHF_STORAGE"):
+        return Path(told)
+    here = Path.cwd()
+    embedded, own = Path(".rlhf") / "storage", Path("rlhf-storage")
+    for folder in (here, *here.parents):
+        if (found := folder / embedded).is_dir() and os.access(found, os.W_OK):
+            return embedded if folder == here else found
+    return own if own.is_dir() else embedded
 
 
 def thread_counts(text: str) -> tuple[int, ...]:

@@ -49,21 +49,25 @@ LINK_BYTES = {"cpu": 2**24, "cuda": 2**28}
 
 @contextmanager
 def own_ray() -> Iterator[None]:
-    """A Ray of one CPU that nobody else can reach."""
-    import ray
-
+    """A Ray of one CPU that nobody else can reach. Raises RlhfError when it does not start."""
     with tempfile.TemporaryDirectory(prefix="rlhf-", ignore_cleanup_errors=True) as folder:
         token = Path(folder) / "token"
         write_private(token, secrets.token_hex(32))
         with variables(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token)):
-            ray.init(
-                address="local",
-                num_cpus=1,
-                include_dashboard=False,
-                log_to_driver=False,
-                _temp_dir=folder,
-                object_store_memory=256 * 2**20,
-            )
+            import ray  # it reads how to authenticate once, when it is imported
+
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=1,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    _temp_dir=folder,
+                    object_store_memory=256 * 2**20,
+                )
+            except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as fault:
+                why = str(fault).strip().partition("\n")[0]
+                raise RlhfError(f"a Ray to measure processes with does not start: {why}") from fault
             try:
                 yield
             finally:

@@ -1,7 +1,7 @@
 """How far the planner is off: jobs on a grid, each planned, then run for a few steps by the real
 stage code on real DeepSpeed engines, every rank a process.
 
-    python -m tests.benchmarks.planner_error --profile rlhf-storage/control/device-profile.json
+    python -m tests.benchmarks.planner_error --profile .rlhf/storage/control/device-profile.json
 
 Prints a table and one JSON line. Of one rank, a step's time is the processor's (what other work on the
 machine takes does not count); of two, the clock's. A process's own weight is measured before its first

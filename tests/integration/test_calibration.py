@@ -1,6 +1,10 @@
-"""Two processes that train together to be measured: real DeepSpeed, no Ray."""
+"""Processes that are measured: two that train together, by real DeepSpeed; others on a Ray of their own."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -25,3 +29,23 @@ def test_what_two_ranks_take_is_measured_at_the_stages_asked_for():
 def test_processes_that_cannot_train_together_say_why():
     with pytest.raises(PairFailed, match="positive"):
         exchange_costs("cpu", 0, {"fp32": {"2": NOTHING}})
+
+
+def test_its_own_ray_starts_from_a_shell_that_says_nothing_of_ray():
+    """Ray reads RAY_AUTH_MODE when it is imported, so it has to be said before."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RLHF_"))}
+    weighing = (
+        "from cluster.calibrate import own_ray, weigh\n"
+        "with own_ray(): print(weigh(('json',)))\n"
+        "import os; assert 'RAY_AUTH_MODE' not in os.environ"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", weighing],
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[-1]) > 20 * 2**20

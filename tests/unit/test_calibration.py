@@ -6,12 +6,13 @@ import json
 import multiprocessing
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from cluster.calibrate import main
+from cluster.calibrate import main, storage
 from cluster.weighing import _occupy
 from rlhf_service.cli.app import app
 from rlhf_service.planning.calibration import clock, kernels, networks
@@ -154,3 +155,19 @@ def test_two_gpus_to_plan_for_are_refused(tmp_path, measured):
     words = ["plan", str(on_gpu(tmp_path)), "--profile", str(gpu), "--gpu", "H100"]
     ran = CliRunner().invoke(app, words)
     assert ran.exit_code == 1 and "different GPUs" in ran.output and "Traceback" not in ran.output
+
+
+def test_a_profile_goes_where_the_service_of_this_folder_looks_for_it(tmp_path, monkeypatch):
+    below = tmp_path / "data" / "mine"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    monkeypatch.delenv("RLHF_STORAGE", raising=False)
+    assert storage() == Path(".rlhf") / "storage"
+    (below / "rlhf-storage").mkdir()
+    assert storage() == Path("rlhf-storage")
+    (tmp_path / ".rlhf" / "storage").mkdir(parents=True)
+    assert storage() == tmp_path / ".rlhf" / "storage"
+    monkeypatch.chdir(tmp_path)
+    assert storage() == Path(".rlhf") / "storage"
+    monkeypatch.setenv("RLHF_STORAGE", "/shared/rlhf")
+    assert storage() == Path("/shared/rlhf")
