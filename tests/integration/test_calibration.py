@@ -1,4 +1,4 @@
-"""Processes that are measured: two that train together, by real DeepSpeed; others on a Ray of their own."""
+"""Processes that are measured: two that train together, by real DeepSpeed; others on a Ray."""
 
 from __future__ import annotations
 
