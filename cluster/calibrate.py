@@ -172,8 +172,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def storage() -> Path:
-    """Where a service looks for profiles: RLHF_STORAGE; else what `rlhf serve` keeps in this folder or the
-    nearest above it; else what a control plane keeps here; else where `rlhf serve` will keep it.
+    """Where a service looks for profiles: RLHF_STORAGE; else what `rlhf serve` keeps in this folder or
+    the nearest above it; else what a control plane keeps here; else where `rlhf serve` will keep it.
     """
     if told := os.environ.get("RLHF_STORAGE"):
         return Path(told)

@@ -4,6 +4,7 @@ tensors on."""
 from __future__ import annotations
 
 import importlib
+import logging
 import secrets
 import tempfile
 import time
@@ -62,6 +63,7 @@ def own_ray() -> Iterator[None]:
                     num_cpus=1,
                     include_dashboard=False,
                     log_to_driver=False,
+                    logging_level=logging.WARNING,
                     _temp_dir=folder,
                     object_store_memory=256 * 2**20,
                 )
