@@ -24,12 +24,12 @@ from rlhf_service.planning.device import (
     GPU_FILE,
     MEASURED,
     DeviceProfile,
-    Role,
+    Process,
     write_profile,
 )
 
-ON_GPU: tuple[Role, ...] = ("learner", "rollout", "reward")
-"""Roles whose processes may compute on a GPU."""
+ON_GPU: tuple[Process, ...] = ("learner", "rollout", "reward", "scorer")
+"""Processes that may compute on a GPU."""
 
 FILES = {"cpu": FILE, "cuda": GPU_FILE}
 
@@ -40,7 +40,7 @@ def calibrate(threads: Sequence[int], say: Callable[[str], None]) -> DeviceProfi
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with own_ray():
         say("processes")
-        baseline = {role: weigh(IMPORTS[role]) for role in IMPORTS}
+        baseline = {process: weigh(names) for process, names in IMPORTS.items()}
         say("object store")
         store = store_rate()
     say("all-reduce between two processes")

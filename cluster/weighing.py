@@ -17,11 +17,11 @@ import numpy as np
 import psutil
 
 from rlhf_service.errors import RlhfError
-from rlhf_service.planning.device import Role
+from rlhf_service.planning.device import Process
 from rlhf_service.storage import write_private
 from rlhf_service.variables import variables
 
-IMPORTS: dict[Role, tuple[str, ...]] = {
+IMPORTS: dict[Process, tuple[str, ...]] = {
     "driver": ("cluster.driver", "cluster.actors", "ray.train.torch"),
     "learner": (
         "ray.train.torch",
@@ -41,9 +41,14 @@ IMPORTS: dict[Role, tuple[str, ...]] = {
         "rlhf_service.reward.build",
         "transformers.models.auto.modeling_auto",
     ),
+    "scorer": (
+        "cluster.actors",
+        "rlhf_service.reward.reward_model",
+        "transformers.models.auto.modeling_auto",
+    ),
     "weights": ("cluster.weights.store",),
 }
-"""What a process of each role has loaded when it begins its work."""
+"""What each process has loaded when it begins its work."""
 
 LINK_BYTES = {"cpu": 2**24, "cuda": 2**28}
 

@@ -47,7 +47,7 @@ def machine(memory: int = 16 * GIB, **changes: Any) -> DeviceProfile:
         "store": 1e9,
         "digest": 1e9,
         "baseline": dict.fromkeys(
-            ("driver", "learner", "rollout", "reward", "weights"), 400 * 2**20
+            ("driver", "learner", "rollout", "reward", "scorer", "weights"), 400 * 2**20
         ),
         "threads": {1: {"fp32": arithmetic, "bf16": arithmetic}},
     }

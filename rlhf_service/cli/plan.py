@@ -54,6 +54,8 @@ def plan(
         typer.echo(found.model_dump_json(indent=2))
     else:
         show(Console(), found)
+        if gpu and not any(role.on == "cuda" for role in found.memory):
+            typer.echo(f"note: the job reserves no GPU (resources), so --gpu {gpu} changes nothing")
     if found.fits is False:
         raise typer.Exit(1)
 

@@ -106,7 +106,7 @@ def gpu_profile(name: str) -> DeviceProfile:
             "network": REDUCED * NETWORK,
             "store": STORE,
             "digest": moved / 2,
-            "baseline": dict.fromkeys(("learner", "rollout", "reward"), CONTEXT),
+            "baseline": dict.fromkeys(("learner", "rollout", "reward", "scorer"), CONTEXT),
             "threads": {1: arithmetic},
         }
     )

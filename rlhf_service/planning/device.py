@@ -129,6 +129,8 @@ def between(points: Sequence[tuple[float, float]], size: float) -> float:
 
 
 Role = Literal["driver", "learner", "rollout", "reward", "weights"]
+Process = Literal["driver", "learner", "rollout", "reward", "scorer", "weights"]
+"""A role's; `scorer` is a reward actor that has loaded what networks need, which rules do without."""
 
 
 class DeviceProfile(Section):
@@ -155,7 +157,7 @@ class DeviceProfile(Section):
     """Bytes a second into or out of Ray's object store."""
     digest: float | None = Field(default=None, gt=0)
     """Bytes a second of the digest that every published tensor gets."""
-    baseline: dict[Role, int]
+    baseline: dict[Process, int]
     """Bytes of a process before it has any network: its imports; of a GPU: its context."""
     threads: dict[int, dict[Precision, Arithmetic]]
     """By torch threads; a GPU has one entry, under 1."""
@@ -202,7 +204,7 @@ def read_profile(path: Path) -> DeviceProfile | None:
     return found
 
 
-def baseline_of(profile: DeviceProfile, role: Role) -> int | None:
-    """Bytes of an empty process of `role`, when measured."""
-    found: Mapping[Role, int] = profile.baseline
-    return found.get(role)
+def baseline_of(profile: DeviceProfile, process: Process) -> int | None:
+    """Bytes of such a process without a network, when measured."""
+    found: Mapping[Process, int] = profile.baseline
+    return found.get(process)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlhf_service.planning.device import Role, baseline_of
+from rlhf_service.planning.device import Process, Role, baseline_of
 from rlhf_service.planning.memory import (
     AROUND,
     KEPT_VERSIONS,
@@ -112,7 +112,9 @@ def pool(
         if widest[0] is None or sum(held.values()) > sum(widest[1].values()):
             widest = (parts.stage.name, held)
     on_gpu = spec.resources.on_gpu and own.gpus_per_actor > 0
-    return role_memory(role, own.num_actors, on_gpu, widest[1], widest[0], unknown, setting)
+    networks = role == "reward" and any(parts.scorers != () for parts in drawing)
+    process: Process = "scorer" if networks else role
+    return role_memory(process, own.num_actors, on_gpu, widest[1], widest[0], unknown, setting)
 
 
 def cache_of(engine: VllmEngineSpec, pool: PoolResources) -> float:
@@ -151,7 +153,7 @@ def plain(role: Role, setting: Setting) -> RoleMemory:
 
 
 def role_memory(
-    role: Role,
+    process: Process,
     processes: int,
     on_gpu: bool,
     parts: Parts,
@@ -162,18 +164,18 @@ def role_memory(
     """With the process itself, as far as it was measured."""
     profile = setting.gpu if on_gpu else setting.host
     parts = {name: size for name, size in parts.items() if size}
-    baseline = None if profile is None else baseline_of(profile, role)
+    baseline = None if profile is None else baseline_of(profile, process)
     if baseline is not None:
         parts["process"] = float(baseline)
-    if parts and not on_gpu and role not in ("driver", "weights"):
+    if parts and not on_gpu and process not in ("driver", "weights"):
         parts["around"] = float(AROUND)
     held = [Estimate(value=sum(parts.values()))] if parts else []
     if unknown is not None:
         held.append(Estimate.none(unknown))
     if baseline is None:
-        held.append(Estimate.none(f"what an empty {role} process holds was not measured"))
+        held.append(Estimate.none(f"what an empty {process} process holds was not measured"))
     return RoleMemory(
-        role=role,
+        role="reward" if process == "scorer" else process,
         processes=processes,
         on="cuda" if on_gpu else "cpu",
         bytes=total(held),

@@ -79,6 +79,23 @@ def test_parts_add_up_to_the_role():
         assert sum(part.bytes for part in found.parts) == pytest.approx(found.bytes.value, abs=9)
 
 
+def test_a_reward_actor_with_networks_has_loaded_what_they_need():
+    sizes = dict.fromkeys(("driver", "learner", "rollout", "weights"), 1) | {"reward": 3, "scorer": 5}
+
+    def process(plan: JobPlan) -> int:
+        parts = {part.name: part.bytes for part in role(plan, "reward").parts}
+        return parts.get("process", 0)
+
+    here = Setting(host=machine(baseline=sizes))
+    rule = {"reward": {"type": "length", "target": 8}}
+    assert process(plan_job(ppo(), here)) == 5
+    assert process(plan_job(ppo(stage=rule), here)) == 3
+    # A profile that was measured before they were told apart.
+    older = Setting(host=machine(baseline={k: v for k, v in sizes.items() if k != "scorer"}))
+    found = role(plan_job(ppo(), older), "reward").bytes
+    assert found.at_least and "scorer" in found.unavailable
+
+
 learners = st.builds(
     LearnerSpec,
     zero_stage=st.integers(0, 3),
