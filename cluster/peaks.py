@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
+from pathlib import Path
 from typing import Literal
 
 from rlhf_service.events import MemoryMeasured
@@ -15,9 +17,21 @@ UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def measured(role: Role, process: int = 0) -> MemoryMeasured:
-    """Of this process since it began, on the host and, where torch uses one, on its GPU."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    """Of this process since it began, on the host and, where torch uses one, on its GPU. What it has
+    looked at in Ray's object store is not its own, and stays mapped once it was looked at.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT - shared()
     return MemoryMeasured(role=role, process=process, peak=peak, gpu_peak=gpu_peak())
+
+
+def shared() -> int:
+    """Bytes of shared memory that are mapped now; 0 where the kernel does not say."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    found = re.search(r"^RssShmem:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def gpu_peak() -> int | None:

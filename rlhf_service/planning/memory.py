@@ -157,7 +157,9 @@ def pass_parts(trained: Trained, one: Pass, element: int, loss: Loss | None) -> 
 def rollout_parts(
     shape: Shape, element: int, rows: int, prompt: int, new: int, lora: LoraSpec | None
 ) -> Parts:
-    """An actor that answers so many prompts at once."""
+    """An actor that answers so many prompts at once. What it fetches weighs here when it comes by
+    broadcast; in the object store it is shared, and counted there.
+    """
     length = prompt + new
     weights = element * shape.causal
     fetched = element * (shape.adapter(lora) if lora else shape.causal)

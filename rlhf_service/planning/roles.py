@@ -98,8 +98,8 @@ def pool(
             )
             if spec.rollout.weights == "collective" and isinstance(parts.stage, PpoStage):
                 held["weights as fetched"] *= 1 + parts.stage.max_staleness  # they wait here
-            elif own.gpus_per_actor:
-                held.pop("weights as fetched")  # read from the host's memory, tensor by tensor
+            else:
+                held.pop("weights as fetched")  # read where they lie, tensor by tensor
             if isinstance(spec.rollout.engine, VllmEngineSpec):
                 held["cache"] = cache_of(spec.rollout.engine, own)
                 unknown = "what vLLM holds besides weights and cache was not measured"
@@ -167,7 +167,7 @@ def role_memory(
     baseline = None if profile is None else baseline_of(profile, process)
     if baseline is not None:
         parts["process"] = float(baseline)
-    if parts and not on_gpu and process not in ("driver", "weights"):
+    if parts and not on_gpu and process not in ("driver", "reward", "weights"):
         parts["around"] = float(AROUND)
     held = [Estimate(value=sum(parts.values()))] if parts else []
     if unknown is not None:

@@ -153,6 +153,7 @@ def rollout(settings: Mapping[str, Any], rank: int, root: Path) -> dict[str, Any
     import torch
 
     from rlhf_service.models.digest import digests
+    from rlhf_service.models.heap import give_back_freed
     from rlhf_service.models.load import load_causal_lm
     from rlhf_service.models.precision import dtype_of
     from rlhf_service.ports import WeightSnapshot
@@ -171,6 +172,9 @@ def rollout(settings: Mapping[str, Any], rank: int, root: Path) -> dict[str, Any
     engine._sampler._eos = torch.tensor([], dtype=torch.long)  # every response is as long as can be
     del source, state
     gc.collect()
+    give_back_freed()
+    # A job's weights lie in the object store, not in this process: its peak begins here.
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     draw = random.Random(0)
     prompts = [
         Prompt(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -51,3 +53,21 @@ def test_the_pools_actors_are_asked_and_the_dead_are_left_out(
     assert [(event.role, event.process) for event in found] == [("rollout", 0), ("reward", 0)]
     assert all(isinstance(event, MemoryMeasured) and event.peak > 0 for event in found)
     assert peak_of(None, "reward", 1).process == 1
+
+
+def test_what_lies_in_shared_memory_is_not_the_processs_own():
+    code = """
+import mmap
+from cluster.peaks import measured, shared
+before = measured("rollout").peak
+size = 256 * 2**20
+looked_at = mmap.mmap(-1, size)  # shared, as Ray's object store is
+for _ in range(256):
+    looked_at.write(b"x" * 2**20)
+print(shared() >= size, measured("rollout").peak - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    mapped, more = done.stdout.split()
+    assert mapped == "True" and int(more) < 32 * 2**20
