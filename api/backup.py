@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from api.settings import Settings
 
@@ -71,14 +71,32 @@ def restore(settings: Settings, archive: Path) -> None:
         print("files only: restore the PostgreSQL database with pg_restore, before the start")
     try:
         with tarfile.open(archive) as packed:
+            members = confined(packed)
             storage.mkdir(parents=True, exist_ok=True)
-            packed.extractall(storage, filter="data")
+            packed.extractall(storage, members)
     except (OSError, tarfile.TarError) as fault:
-        raise BackupFailed(f"{archive} could not be unpacked: {fault}") from None
+        left = f"; empty {storage} before another try" if storage.exists() else ""
+        raise BackupFailed(f"{archive} could not be unpacked: {fault}{left}") from None
     wanted, unpacked = sqlite_file(settings, must_exist=False), storage / DATABASE
     if wanted is not None and wanted != unpacked and unpacked.exists():
         wanted.parent.mkdir(parents=True, exist_ok=True)
         unpacked.replace(wanted)
+
+
+def confined(packed: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """Its files, as this user's own. Raises TarError for anything that a backup has not: a link, a
+    device, a path that leads out. (Python has filters for that, but not yet in 3.11.2, which is Debian's.)
+    """
+    members = packed.getmembers()
+    for member in members:
+        path = PurePosixPath(member.name)
+        if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+            raise tarfile.TarError(f"{member.name} is no file of a backup")
+        member.mode &= 0o755
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+    if hasattr(tarfile, "data_filter"):
+        packed.extraction_filter = tarfile.data_filter
+    return members
 
 
 def sqlite_file(settings: Settings, must_exist: bool = True) -> Path | None:

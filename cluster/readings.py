@@ -47,6 +47,7 @@ class Reading:
 
 
 STAGE = ("stage",)
+PHASES = ("wait", "generate", "judge", "annotate", "update", "publish", "other")
 
 FIGURES: Mapping[str, Figure] = {
     # learners
@@ -57,6 +58,16 @@ FIGURES: Mapping[str, Figure] = {
     "rlhf_step_timestamp_seconds": Figure("gauge", "When the newest step was done.", STAGE),
     "rlhf_step_duration_seconds": Figure("histogram", "Of a step.", STAGE),
     "rlhf_phase_duration_seconds": Figure("gauge", "Of a step's part.", ("stage", "phase")),
+    "rlhf_decode_tail_duration_seconds": Figure(
+        "gauge", "Of sampling: from when three of four responses had ended.", STAGE
+    ),
+    "rlhf_optimizer_duration_seconds": Figure(
+        "gauge", "Of the update: reducing gradients, and the optimiser's step.", STAGE
+    ),
+    "rlhf_flops_per_second": Figure("gauge", "Useful operations of the newest step.", STAGE),
+    "rlhf_useful_work_ratio": Figure(
+        "gauge", "Of what matrix products reach: in the whole step, in its update.", ("stage", "of")
+    ),
     "rlhf_tokens": Figure("counter", "Tokens learnt from.", STAGE),
     "rlhf_tokens_per_second": Figure("gauge", "Tokens learnt from in the newest step.", STAGE),
     "rlhf_generated_tokens_per_second": Figure("gauge", "Sampled in the newest step.", STAGE),
@@ -139,23 +150,28 @@ def of_step(event: StepCompleted, now: float) -> Iterator[Reading]:
 
 def of_report(report: StepReport) -> Iterator[tuple[str, float, dict[str, str]]]:
     yield "rlhf_learning_rate", report.learning_rate, {}
+    yield from of_work(report)
     match report:
         case SupervisedReport():
             yield "rlhf_step_duration_seconds", report.seconds, {}
+            yield "rlhf_optimizer_duration_seconds", report.optimizer_seconds, {}
             yield "rlhf_loss", report.loss, {}
             yield "rlhf_tokens", report.tokens, {}
             yield "rlhf_tokens_per_second", report.tokens_per_second, {}
             yield "rlhf_gradient_norm", report.grad_norm, {"network": "policy"}
         case PreferenceReport():
             yield "rlhf_step_duration_seconds", report.seconds, {}
+            yield "rlhf_optimizer_duration_seconds", report.optimizer_seconds, {}
             yield "rlhf_loss", report.loss, {}
             yield "rlhf_pair_accuracy_ratio", report.accuracy, {}
             yield "rlhf_gradient_norm", report.grad_norm, {"network": "policy"}
         case PpoReport():
             seconds = report.seconds
             yield "rlhf_step_duration_seconds", seconds.total, {}
-            for phase in ("wait", "generate", "judge", "annotate", "update", "publish"):
+            for phase in PHASES:
                 yield "rlhf_phase_duration_seconds", getattr(seconds, phase), {"phase": phase}
+            yield "rlhf_decode_tail_duration_seconds", seconds.decode_tail, {}
+            yield "rlhf_optimizer_duration_seconds", seconds.optimizer, {}
             yield "rlhf_tokens", report.response_length_mean * report.responses, {}
             yield "rlhf_tokens_per_second", report.tokens_per_second, {}
             yield "rlhf_generated_tokens_per_second", report.generate_tokens_per_second, {}
@@ -172,6 +188,16 @@ def of_report(report: StepReport) -> Iterator[tuple[str, float, dict[str, str]]]
             yield "rlhf_clipped_ratio", clipped, {}
             yield "rlhf_explained_variance_ratio", report.explained_variance, {}
             yield "rlhf_staleness_versions", report.staleness_mean, {}
+
+
+def of_work(report: StepReport) -> Iterator[tuple[str, float, dict[str, str]]]:
+    """Shares only where the stage has measured what its processor reaches."""
+    yield "rlhf_flops_per_second", report.flops_per_second, {}
+    peak = report.peak_flops_per_second
+    if peak > 0:
+        yield "rlhf_useful_work_ratio", report.flops_per_second / peak, {"of": "step"}
+    if peak > 0 and isinstance(report, PpoReport):
+        yield "rlhf_useful_work_ratio", report.update_flops_per_second / peak, {"of": "update"}
 
 
 def of_rollouts(rollouts: Sequence[Rollout], version: int) -> list[Reading]:

@@ -91,6 +91,22 @@ JOB = Dashboard(
             "s",
             {"{{phase}}": f"max by (phase) (ray_rlhf_phase_duration_seconds{{{MINE}}})"},
         ),
+        Panel(
+            "Of those seconds",
+            "s",
+            {
+                "decode tail {{stage}}": mine("rlhf_decode_tail_duration_seconds"),
+                "optimizer {{stage}}": mine("rlhf_optimizer_duration_seconds"),
+            },
+        ),
+        Panel(
+            "Useful work, share of what matrix products reach",
+            "percentunit",
+            {
+                "{{stage}} {{of}}": f"max by (stage, of) (ray_rlhf_useful_work_ratio{{{MINE}}})",
+            },
+        ),
+        Panel("Useful operations a second", "none", {"{{stage}}": mine("rlhf_flops_per_second")}),
         Panel("Step time", "s", {"mean": mean_seconds("rlhf_step_duration_seconds")}),
         Panel(
             "Tokens a second",

@@ -28,6 +28,7 @@ from rlhf_service.events import (
 from rlhf_service.records import Score, ScoreFailure
 from rlhf_service.reports import PpoReport, PreferenceReport, SupervisedReport
 from rlhf_service.testing import ListSink
+from tests.browser.stories import WORK, ppo_step
 
 NUMBER = st.floats(-1e6, 1e6)
 
@@ -118,3 +119,14 @@ def test_actors_know_whose_they_are():
     assert meters._common == {"job_id": "job-1", "role": "rollout", "rank": "3"}
     with pytest.raises(ValueError):
         RayMeters.of_actor("somebody")
+
+
+@pytest.mark.parametrize("peak, told", [(8e10, {"step": 0.25, "update": 0.5}), (0.0, {})])
+def test_useful_work_is_a_share_of_the_peak_where_that_was_measured(peak, told):
+    report = ppo_step(1, 0.5, **WORK).report.model_copy(update={"peak_flops_per_second": peak})
+    found = readings(StepCompleted(stage="ppo", step=1, steps=2, report=report), 1.0)
+    shares = {r.tags["of"]: r.value for r in found if r.name == "rlhf_useful_work_ratio"}
+    values = {r.name: r.value for r in found}
+    assert shares == told and values["rlhf_flops_per_second"] == 2e10
+    assert values["rlhf_decode_tail_duration_seconds"] == 0.25
+    assert values["rlhf_optimizer_duration_seconds"] == 0.5
