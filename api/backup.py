@@ -85,7 +85,7 @@ def restore(settings: Settings, archive: Path) -> None:
 
 def confined(packed: tarfile.TarFile) -> list[tarfile.TarInfo]:
     """Its files, as this user's own. Raises TarError for anything that a backup has not: a link, a
-    device, a path that leads out. (Python has filters for that, but not yet in 3.11.2, which is Debian's.)
+    device, a path that leads out. (Python has filters for that, but not yet in Debian's 3.11.2.)
     """
     members = packed.getmembers()
     for member in members:
