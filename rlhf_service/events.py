@@ -12,6 +12,10 @@ from rlhf_service.reports import StepReport
 from rlhf_service.spec.base import Section
 
 
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+"""Of steps, rows, attempts; an integer of a database holds no more."""
+
+
 class StatusChanged(Section):
     """The job moved to another status."""
 
@@ -27,9 +31,9 @@ class StageStarted(Section):
     type: Literal["stage_started"] = "stage_started"
     stage: str
     kind: str
-    steps: int
+    steps: Count
     """Planned steps."""
-    from_step: int = 0
+    from_step: Count = 0
     """Steps already done, when it goes on from a checkpoint."""
 
 
@@ -47,9 +51,9 @@ class StepCompleted(Section):
 
     type: Literal["step"] = "step"
     stage: str
-    step: int
+    step: Count
     """1 is the first."""
-    steps: int
+    steps: Count
     report: StepReport
     replayed: bool = False
     """True when a restart repeats a step that was reported before; the newest counts."""
@@ -70,7 +74,7 @@ class SamplesDrawn(Section):
 
     type: Literal["samples"] = "samples"
     stage: str
-    step: int
+    step: Count
     samples: tuple[Sample, ...]
 
 
@@ -80,7 +84,7 @@ class Measured(Section):
     name: str
     mean: float
     standard_error: float
-    n: int
+    n: Count
     """Responses scored."""
     scores: tuple[float | None, ...] = ()
     """Of each (prompt, sample), prompts outermost; None where it could not be had."""
@@ -91,11 +95,11 @@ class EvaluationCompleted(Section):
 
     type: Literal["evaluation"] = "evaluation"
     stage: str
-    step: int
+    step: Count
     """Policy after this many steps; 0 is the policy the stage started from."""
     mean: float
     standard_error: float
-    n: int
+    n: Count
     """Responses scored."""
     scores: tuple[float | None, ...] = ()
     """Of each (prompt, sample), prompts outermost; None where it could not be had."""
@@ -121,7 +125,7 @@ class Difference(Section):
     high: float
     p_value: float
     """Two-sided."""
-    n: int
+    n: Count
     """Prompts compared."""
 
     @property
@@ -135,7 +139,7 @@ class EvaluationCompared(Section):
 
     type: Literal["evaluation_compared"] = "evaluation_compared"
     stage: str
-    step: int
+    step: Count
     differences: tuple[Difference, ...]
 
 
@@ -144,7 +148,7 @@ class PreflightCompleted(Section):
 
     type: Literal["preflight"] = "preflight"
     stage: str
-    n: int
+    n: Count
     """Sampled responses."""
     mean: float | None
     """Of their scores; None when none could be scored."""
@@ -165,7 +169,7 @@ class AlarmRaised(Section):
 
     type: Literal["alarm"] = "alarm"
     stage: str
-    step: int
+    step: Count
     alarm: str
     """The threshold's name in `health`."""
     value: float
@@ -179,7 +183,7 @@ class AlarmCleared(Section):
 
     type: Literal["alarm_cleared"] = "alarm_cleared"
     stage: str
-    step: int
+    step: Count
     alarm: str
 
 
@@ -188,7 +192,7 @@ class CheckpointSaved(Section):
 
     type: Literal["checkpoint"] = "checkpoint"
     stage: str
-    step: int
+    step: Count
     path: str
     seconds: float
 
@@ -217,8 +221,8 @@ class PromptQuarantined(Section):
 
     type: Literal["prompt_quarantined"] = "prompt_quarantined"
     stage: str
-    step: int
-    prompt: int
+    step: Count
+    prompt: int = Field(ge=0, lt=2**53)
     """Row of the prompt file, from 0."""
     message: str
 
@@ -284,10 +288,10 @@ class EventRecord(Section):
     """
 
     job_id: str
-    attempt: int = Field(ge=0)
+    attempt: Count
     """0 is the control plane itself."""
     producer: str = Field(pattern=r"^[a-z0-9-]{1,64}$")
-    producer_seq: int = Field(ge=1)
+    producer_seq: int = Field(ge=1, lt=2**63)
     created_at: datetime
     event: Event
 
@@ -297,7 +301,7 @@ class StoredEvent(Section):
 
     seq: int = Field(ge=1)
     job_id: str
-    attempt: int
+    attempt: Count
     producer: str
     producer_seq: int
     created_at: datetime

@@ -42,7 +42,7 @@ class SupervisedStage(Section):
     holdout: float = Field(default=0.05, ge=0, lt=1)
     """Share of the training rows set aside for validation when `validation` is absent."""
 
-    steps: int = Field(default=100, ge=1)
+    steps: int = Field(default=100, ge=1, le=10**9)
     """Optimiser steps."""
 
     batch_size: int = Field(default=32, ge=1)
@@ -159,7 +159,7 @@ class PpoStage(Section):
     reward: RewardSpec
     """What scores a response."""
 
-    steps: int = Field(default=50, ge=1)
+    steps: int = Field(default=50, ge=1, le=10**9)
     """PPO steps: each samples, scores and learns from one batch."""
 
     prompts_per_step: int = Field(default=32, ge=1)

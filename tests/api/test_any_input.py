@@ -92,6 +92,25 @@ def test_events(settings: Settings) -> None:
         runner.run(entered.__aexit__(None, None, None))
 
 
+@pytest.mark.parametrize("wrong", [-1, -(2**31) - 1, 2**31, 2**63, -65319172603840192.0, 1e300])
+def test_numbers_of_events_are_what_a_database_holds(settings: Settings, wrong: float) -> None:
+    async def attack() -> None:
+        async with running(settings, FakeLauncher()) as world:
+            job_id = (await world.submit())["id"]
+            await world.turn()
+            driver = Driver(world, f"{job_id}-a1")
+            places: list[tuple[Any, ...]] = [("event", "steps"), ("event", "from_step")]
+            if not 0 <= wrong < 2**63:
+                places.append(("producer_seq",))
+            for place in places:
+                answer = await driver.post(replaced(driver.record(started()), place, wrong))
+                assert answer.status_code == 422, answer.text
+                assert place[-1] in answer.json()["error"]["param"]
+            assert (await driver.post(driver.record(started()))).status_code == 200
+
+    asyncio.run(attack())
+
+
 @pytest.mark.parametrize("odd", ["%00", "a%00b", "%ff", "..%2f..", "x" * 300, "9" * 5000])
 def test_addresses(settings: Settings, odd: str) -> None:
     async def attack() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def commands(which: int) -> list[str]:
 
 def run(line: str, settings: Settings, backups: Path) -> str:
     """A line of the page in a shell, with the settings that an operator has in the environment."""
-    tools = Path(pg_program("pg_ctl") or "").parent
+    tools = f"{Path(pg_program('pg_ctl') or '').parent}:{Path(sys.executable).parent}"
     environment = {
         **os.environ,
         "RLHF_STORAGE": str(settings.storage),
