@@ -11,7 +11,6 @@ from rlhf_service.job import JobStatus, StopReason
 from rlhf_service.reports import StepReport
 from rlhf_service.spec.base import Section
 
-
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 """Of steps, rows, attempts; an integer of a database holds no more."""
 

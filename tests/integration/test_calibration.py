@@ -33,7 +33,9 @@ def test_processes_that_cannot_train_together_say_why():
 
 def test_its_own_ray_starts_from_a_shell_that_says_nothing_of_ray():
     """Ray reads RAY_AUTH_MODE when it is imported, so it has to be said before."""
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RLHF_"))}
+    bare = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RLHF_"))
+    }
     weighing = (
         "from cluster.calibrate import own_ray, weigh\n"
         "with own_ray(): print(weigh(('json',)))\n"

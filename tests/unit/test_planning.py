@@ -80,7 +80,10 @@ def test_parts_add_up_to_the_role():
 
 
 def test_a_reward_actor_with_networks_has_loaded_what_they_need():
-    sizes = dict.fromkeys(("driver", "learner", "rollout", "weights"), 1) | {"reward": 3, "scorer": 5}
+    sizes = dict.fromkeys(("driver", "learner", "rollout", "weights"), 1) | {
+        "reward": 3,
+        "scorer": 5,
+    }
 
     def process(plan: JobPlan) -> int:
         parts = {part.name: part.bytes for part in role(plan, "reward").parts}
