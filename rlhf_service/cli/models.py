@@ -65,11 +65,11 @@ def delete_model(model: ModelId, yes: Yes = False) -> None:
 @plain_errors
 def register_model(
     name: Annotated[str, typer.Argument(help="Under which jobs and chats take it.")],
-    path: Annotated[str, typer.Argument(help="Model folder on the service's storage, absolute.")],
+    path: Annotated[str, typer.Argument(help="Model folder that the service can read.")],
 ) -> None:
     """Give a model folder a name. Its files stay where they are."""
     with connect() as client:
-        typer.echo(client.models.register(name, path).id)
+        typer.echo(client.models.register(name, str(Path.cwd() / path)).id)
 
 
 @models_app.command()

@@ -16,6 +16,7 @@ from rlhf_service.events import AlarmRaised, StageStarted
 from rlhf_service.job import JobStatus
 from rlhf_service.testing_launcher import FakeLauncher
 from tests.api.served import served, until
+from tests.api.tuning import model_folder
 from tests.api.world import step
 
 runner = CliRunner()
@@ -105,6 +106,17 @@ def test_a_draft_with_faults_names_file_and_line(service, tmp_path):
     assert "job.yaml:4: steps: there is no such field" in told
 
 
+def test_a_folder_is_named_by_its_path_from_here(service, client, tmp_path, monkeypatch):
+    root = service.settings.storage.parent
+    model_folder(root / "mine" / "ours")
+    monkeypatch.chdir(root / "mine")
+    for name, path in (("ours", "ours"), ("same", str(root / "mine" / "ours"))):
+        assert rlhf("register-model", name, path).strip() == name
+        assert client.models.get(name).path == str(root / "mine" / "ours")
+        client.models.delete(name)
+    assert "no-such-folder" in rlhf("register-model", "none", "no-such-folder", code=1)
+
+
 def test_quotas_and_the_audit_log(service):
     made = json.loads(
         rlhf("quotas", "set", "team-a", "--gpus", "4", "--running-jobs", "2", "--json")
@@ -123,6 +135,7 @@ def test_a_plan_and_a_copy_with_changes(service, client, tmp_path):
     plan = json.loads(rlhf("plan", "job.json", "--json"))
     assert [stage["stage"] for stage in plan["stages"]] == ["sft"]
     assert client.drafts.plan(spec(service)).stages[0].steps == 10
+    assert "the job reserves no GPU" in rlhf("plan", "job.json", "--gpu", "H100")
     told = rlhf("plan", "job.json")
     assert "memory" in told and "learner" in told and "how long it takes is not known" in told
     for words, says in (
