@@ -84,14 +84,18 @@ def restore(settings: Settings, archive: Path) -> None:
 
 
 def confined(packed: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    """Its files, as this user's own. Raises TarError for anything that a backup has not: a link, a
-    device, a path that leads out. (Python has filters for that, but not yet in Debian's 3.11.2.)
+    """Its files, as this user's own. Raises TarError for anything that a backup has not: a symbolic
+    link, a device, a path that leads out. (Python has filters for that, but not yet in Debian's 3.11.2.)
     """
     members = packed.getmembers()
+    files: set[str] = set()
     for member in members:
         path = PurePosixPath(member.name)
-        if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+        # A job that goes on from another shares files with it.
+        known = member.isfile() or member.isdir() or (member.islnk() and member.linkname in files)
+        if not known or path.is_absolute() or ".." in path.parts:
             raise tarfile.TarError(f"{member.name} is no file of a backup")
+        files.add(member.name)
         member.mode &= 0o755
         member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
     if hasattr(tarfile, "data_filter"):

@@ -30,6 +30,7 @@ async def test_jobs_events_models_and_keys_are_there_in_another_place(tmp_path):
         model = old.folder(finished).model
         model.mkdir(parents=True)
         (model / "config.json").write_text('{"hidden": 8}')
+        os.link(model / "config.json", model / "shared.json")  # as a retried job's are
         world.launcher.succeed(f"{finished}-a1")
         await world.turn(2)
         assert (await world.job(finished))["status"] == "succeeded"
@@ -50,7 +51,8 @@ async def test_jobs_events_models_and_keys_are_there_in_another_place(tmp_path):
         assert await again.get(f"/v1/jobs/{finished}/events", limit=1000) == events
         found = await again.get("/v1/models")
         assert [m["id"] for m in found["data"]] == [m["id"] for m in models["data"]]
-        assert (new.folder(finished).model / "config.json").read_text() == '{"hidden": 8}'
+        for name in ("config.json", "shared.json"):
+            assert (new.folder(finished).model / name).read_text() == '{"hidden": 8}'
         # The new cluster knows nothing of what ran: another attempt, from what is on disk.
         await again.turn(3)
         job = await again.job(alive)
@@ -104,6 +106,7 @@ async def test_an_archive_from_elsewhere_leads_nowhere_else(tmp_path, monkeypatc
         member("jobs/../../outside"),
         member("jobs", tarfile.SYMTYPE, str(tmp_path)),
         member("jobs/a", tarfile.LNKTYPE, "/etc/passwd"),
+        member("jobs/a", tarfile.LNKTYPE, "../outside"),
         member("jobs/pipe", tarfile.FIFOTYPE),
     ]
     new = settings_at(tmp_path / "new")
@@ -118,9 +121,11 @@ async def test_an_archive_from_elsewhere_leads_nowhere_else(tmp_path, monkeypatc
     good = tmp_path / "good.tar"
     with tarfile.open(good, "w") as packed:
         packed.addfile(member("jobs/good"))
+        packed.addfile(member("jobs/retried", tarfile.LNKTYPE, "jobs/good"))
     restore(new, good)
     there = (new.storage / "jobs" / "good").stat()
     assert there.st_mode & 0o7777 == 0o755 and there.st_uid == os.getuid()
+    assert there.st_ino == (new.storage / "jobs" / "retried").stat().st_ino
 
 
 async def test_the_command_of_the_docs(tmp_path):
