@@ -52,9 +52,12 @@ def create(settings: Settings, target: Path) -> int:
             archive.add(copy, DATABASE)
         for path in kept_files(settings.storage):
             try:
-                archive.add(path, path.relative_to(settings.storage), recursive=False)
+                read = path.open("rb")
             except FileNotFoundError:
                 continue  # a checkpoint that a newer one replaced meanwhile
+            with read:
+                member = archive.gettarinfo(path, str(path.relative_to(settings.storage)), read)
+                archive.addfile(member, read if member.isreg() else None)
             files += 1
     with partial.open("rb") as written:
         os.fsync(written.fileno())
@@ -121,7 +124,8 @@ def kept_files(storage: Path) -> Iterator[Path]:
         for name in sorted(names):
             path = Path(folder) / name
             live = path.relative_to(storage).as_posix().startswith(DATABASE)
-            if not live and not name.endswith((".tmp", ".partial")) and not path.is_symlink():
+            own = path.is_file() and not path.is_symlink()
+            if own and not live and not name.endswith((".tmp", ".partial")):
                 yield path
 
 

@@ -172,17 +172,17 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def storage() -> Path:
-    """Where a service looks for profiles: RLHF_STORAGE; else what `rlhf serve` keeps in this folder or
-    the nearest above it; else what a control plane keeps here; else where `rlhf serve` will keep it.
+    """Where a service looks for profiles: RLHF_STORAGE; else what `rlhf serve` or a control plane keeps
+    in this folder; else what `rlhf serve` keeps in the nearest above it; else where it will here.
     """
     if told := os.environ.get("RLHF_STORAGE"):
         return Path(told)
-    here = Path.cwd()
-    embedded, own = Path(".rlhf") / "storage", Path("rlhf-storage")
-    for folder in (here, *here.parents):
-        if (found := folder / embedded).is_dir() and os.access(found, os.W_OK):
-            return embedded if folder == here else found
-    return own if own.is_dir() else embedded
+    embedded = Path(".rlhf") / "storage"
+    above = (folder / embedded for folder in Path.cwd().parents)
+    for found in (embedded, Path("rlhf-storage"), *above):
+        if found.is_dir() and os.access(found, os.W_OK):
+            return found
+    return embedded
 
 
 def thread_counts(text: str) -> tuple[int, ...]:

@@ -43,6 +43,7 @@ IMPORTS: dict[Process, tuple[str, ...]] = {
     ),
     "scorer": (
         "cluster.actors",
+        "rlhf_service.reward.build",
         "rlhf_service.reward.reward_model",
         "transformers.models.auto.modeling_auto",
     ),

@@ -242,7 +242,7 @@ class MemoryMeasured(Section):
     process: int = Field(default=0, ge=0)
     """Rank of a learner, number of an actor."""
     peak: int = Field(ge=0, le=2**53)
-    """Resident bytes, what it shares with others included."""
+    """Resident bytes, without what it looked at in Ray's object store."""
     gpu_peak: int | None = Field(default=None, ge=0, le=2**53)
     """Bytes that torch held on a GPU."""
 

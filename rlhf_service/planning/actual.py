@@ -30,7 +30,7 @@ class Actual(Section):
     """What was measured while the job ran."""
 
     memory: dict[Role, int] = Field(default_factory=dict)
-    """Greatest resident bytes of any process of the role."""
+    """Greatest resident bytes of any process of the role, Ray's object store left out."""
     gpu_memory: dict[Role, int] = Field(default_factory=dict)
     """Greatest bytes that torch held on a GPU in any process of the role."""
     stages: dict[str, StageActual] = Field(default_factory=dict)

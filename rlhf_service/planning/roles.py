@@ -173,7 +173,8 @@ def role_memory(
     if unknown is not None:
         held.append(Estimate.none(unknown))
     if baseline is None:
-        held.append(Estimate.none(f"what an empty {process} process holds was not measured"))
+        why = f"what an empty {process} process holds was not measured; run `rlhf calibrate`"
+        held.append(Estimate.none(why))
     return RoleMemory(
         role="reward" if process == "scorer" else process,
         processes=processes,

@@ -175,10 +175,10 @@ def test_a_profile_goes_where_the_service_of_this_folder_looks_for_it(tmp_path, 
     monkeypatch.chdir(below)
     monkeypatch.delenv("RLHF_STORAGE", raising=False)
     assert storage() == Path(".rlhf") / "storage"
-    (below / "rlhf-storage").mkdir()
-    assert storage() == Path("rlhf-storage")
     (tmp_path / ".rlhf" / "storage").mkdir(parents=True)
     assert storage() == tmp_path / ".rlhf" / "storage"
+    (below / "rlhf-storage").mkdir()
+    assert storage() == Path("rlhf-storage")
     monkeypatch.chdir(tmp_path)
     assert storage() == Path(".rlhf") / "storage"
     monkeypatch.setenv("RLHF_STORAGE", "/shared/rlhf")
