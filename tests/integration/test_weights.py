@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -109,6 +110,15 @@ def test_a_learner_waits_for_no_actor_and_every_actor_gets_every_version(connect
     assert channel.fetch(2).digests == version(2).digests
     assert any("2 of 2 rollout actors" in event.message for event in told)
     assert any("1 of 2 rollout actors" in event.message for event in told)
+
+    # Its threads end with it. An interpreter that ends while one of them gives tensors back aborts.
+    del channel
+    wait_until(lambda: not carrying(), SECONDS, "the courier's end")
+
+
+def carrying() -> set[str]:
+    """Threads that have to do with broadcasts."""
+    return {thread.name for thread in threading.enumerate()} & {"courier", "broadcast", "let go"}
 
 
 def is_up(actor: ray.actor.ActorHandle) -> bool:
