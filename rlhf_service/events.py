@@ -12,7 +12,7 @@ from rlhf_service.reports import StepReport
 from rlhf_service.spec.base import Section
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
-"""Of steps, rows, attempts; an integer of a database holds no more."""
+"""Of steps, rows, attempts: what every database can count to."""
 
 
 class StatusChanged(Section):
@@ -290,7 +290,7 @@ class EventRecord(Section):
     attempt: Count
     """0 is the control plane itself."""
     producer: str = Field(pattern=r"^[a-z0-9-]{1,64}$")
-    producer_seq: int = Field(ge=1, lt=2**63)
+    producer_seq: int = Field(ge=1, lt=2**31)
     created_at: datetime
     event: Event
 

@@ -28,9 +28,6 @@ from rlhf_service.reports import PpoReport, StepReport
 SMOOTHING = 0.2
 """Weight of the newest step in the smoothed seconds of a step."""
 
-MOST = 2**31 - 1
-"""Largest step that every database can count to."""
-
 
 async def take_in(session: AsyncSession, job: JobRow, records: Sequence[EventRecord]) -> int:
     """Store what is new and let it show on the locked job. Returns how many were new.
@@ -64,13 +61,13 @@ async def _reflect(session: AsyncSession, job: JobRow, attempt: AttemptRow, even
         return
     if isinstance(event, StageStarted):
         job.stage = event.stage
-        job.step, job.steps = min(event.from_step, MOST), min(event.steps, MOST)
+        job.step, job.steps = event.from_step, event.steps
         job.step_seconds = None
     if isinstance(event, StepCompleted):
         seconds, before = step_seconds(event.report), job.step_seconds
         job.step_seconds = seconds if before is None else before + SMOOTHING * (seconds - before)
         job.stage = event.stage
-        job.step, job.steps = min(event.step, MOST), min(event.steps, MOST)
+        job.step, job.steps = event.step, event.steps
         job.metrics = event.report.model_dump(mode="json")
     if isinstance(event, StageStarted | StepCompleted) and attempt.trained_at is None:
         attempt.trained_at = now()

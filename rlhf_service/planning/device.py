@@ -129,7 +129,7 @@ def between(points: Sequence[tuple[float, float]], size: float) -> float:
 
 
 Role = Literal["driver", "learner", "rollout", "reward", "weights"]
-Process = Literal["driver", "learner", "rollout", "reward", "scorer", "weights"]
+Process = Literal[Role, "scorer"]
 """A role's; `scorer` is a reward actor that has loaded what networks need, which rules do without."""
 
 

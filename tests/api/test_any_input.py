@@ -99,10 +99,7 @@ def test_numbers_of_events_are_what_a_database_holds(settings: Settings, wrong: 
             job_id = (await world.submit())["id"]
             await world.turn()
             driver = Driver(world, f"{job_id}-a1")
-            places: list[tuple[Any, ...]] = [("event", "steps"), ("event", "from_step")]
-            if not 0 <= wrong < 2**63:
-                places.append(("producer_seq",))
-            for place in places:
+            for place in (("event", "steps"), ("event", "from_step"), ("producer_seq",)):
                 answer = await driver.post(replaced(driver.record(started()), place, wrong))
                 assert answer.status_code == 422, answer.text
                 assert place[-1] in answer.json()["error"]["param"]
